@@ -107,9 +107,11 @@ fn a_plan_says_what_a_run_would_do_and_changes_nothing() {
     let lines: Vec<&str> = shown.out.lines().collect();
     assert!(lines[0].starts_with("dataset  synthesize  reuse"), "{}", shown.out);
     assert!(lines[1].starts_with("split    split       run because forced"), "{}", shown.out);
-    assert!(lines[3].contains("depends on split"), "{}", shown.out);
+    let expected = "expected to run because background_above (not set) → 0.5";
+    assert!(lines[3].contains(expected), "{}", shown.out);
     let total = lines.last().unwrap();
-    assert!(total.starts_with("total: 1 to run, 1 pending, 2 reused; about "), "{}", shown.out);
+    let begins = "total: 3 of 3 candidates, 2 to run, 2 reused; about ";
+    assert!(total.starts_with(begins), "{}", shown.out);
     assert_eq!(lab.runs().len(), 1);
 }
 

@@ -17,7 +17,8 @@ pub(crate) fn explained(error: Error, path: &Path) -> Error {
             let owner = name_of(owner);
             let words = format!(
                 "{error}; it belongs to {owner} and is not shared with you: share the store by a \
-                 group as docs/shared-stores.md says, or give a store of your own by '--store'"
+                 group as docs/shared-stores.md says, or give a \
+                 store of your own by '--store', with this one below it by '--lower-store'"
             );
             Error::new(ErrorKind::PermissionDenied, words)
         }

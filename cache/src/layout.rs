@@ -3,13 +3,15 @@
 use crate::artifact::FileStat;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::hash::Digest;
+use crate::hash::{Digest, Fingerprint};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Folder of blobs.
 pub(crate) const BLOBS: &str = "blobs";
+/// Folder of entries.
+pub(crate) const ENTRIES: &str = "entries";
 
 /// `folder/ab/abcd…`: 256 subfolders keep directories small on every file system.
 pub(crate) fn fan(folder: &Path, hex: &str) -> PathBuf {
@@ -64,6 +66,11 @@ pub(crate) fn make_fans(folder: &Path) -> Result<()> {
 /// Path to a blob's content in a store.
 pub fn blob_path(store: &Path, digest: &Digest) -> PathBuf {
     fan(&store.join(BLOBS), &digest.to_hex())
+}
+
+/// Path to an entry's file in a store.
+pub fn entry_path(store: &Path, fingerprint: &Fingerprint) -> PathBuf {
+    fan(&store.join(ENTRIES), &fingerprint.to_hex()).with_extension("json")
 }
 
 /// Moves a damaged file into `bad`, out of reach for look-ups but kept for inspection. Skips files

@@ -108,7 +108,9 @@ impl Store {
         self.write_entry(&entry, file)?;
         let folder = layout::make_parent(&place)?;
         if !disk::ENTRY.rename_new(file, &place)? {
-            if let Some(first) = self.ready_entry(&entry.fingerprint, false)? {
+            let own = self.entry_files().get(&entry.fingerprint)?;
+            if let Some(first) = self.whole(own, false)? {
+                self.pin(&entry.fingerprint)?;
                 disk::remove(file)?;
                 return Ok(first);
             }

@@ -157,10 +157,17 @@ impl Store {
         fingerprint: &Fingerprint,
         verify: bool,
     ) -> Result<Option<Entry>> {
-        let Some(entry) = self.entry_files().get(fingerprint)? else { return Ok(None) };
-        if !self.presence(entry.artifact.part(""), CheckDepth::of(verify))?.is_empty() {
-            return Ok(None);
+        let own = self.entry_files().get(fingerprint)?;
+        if let Some(entry) = self.whole(own, verify)? {
+            return self.pin(fingerprint).map(|()| Some(entry));
         }
-        self.pin(fingerprint).map(|()| Some(entry))
+        self.whole(self.below(fingerprint), verify)
+    }
+
+    /// The entry, if all its blobs are readable.
+    pub(crate) fn whole(&self, entry: Option<Entry>, verify: bool) -> Result<Option<Entry>> {
+        let Some(entry) = entry else { return Ok(None) };
+        let lost = self.presence(entry.artifact.part(""), CheckDepth::of(verify))?;
+        Ok(lost.is_empty().then_some(entry))
     }
 }

@@ -37,6 +37,10 @@ pub enum Command {
     Import(commands::import::ImportArgs),
     /// Write a model for another program, without a workflow
     Export(commands::export::ExportArgs),
+    /// Run a run's workflow again, here, and compare the results byte for byte
+    Reproduce(commands::reproduce::ReproduceArgs),
+    /// Write a run with its results into one file
+    Pack(commands::pack::PackArgs),
     /// List the runs, the newest first
     Runs(commands::runs::RunsArgs),
     /// Show a run, or one stage of it
@@ -96,6 +100,8 @@ impl Command {
             Command::Predict(command) => command.run(globals),
             Command::Import(command) => command.run(globals),
             Command::Export(command) => command.run(globals),
+            Command::Reproduce(command) => command.run(globals),
+            Command::Pack(command) => command.run(globals),
             Command::Runs(command) => command.run(globals),
             Command::Show(command) => command.run(globals),
             Command::Tag(command) => command.run(globals),

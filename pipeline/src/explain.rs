@@ -8,6 +8,7 @@ use crate::home::Home;
 use crate::run::{RunRecord, StageRecord};
 use crate::runs::short;
 use crate::workflow::StageSpec;
+use crate::workflow::earlier::EarlierName;
 use crate::workflow::paths::LOCAL;
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -235,11 +236,16 @@ pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
     found
 }
 
+/// Differences in words: version, parameters and own files; empty if only made inputs differ.
+pub fn changes(old: &Recipe, new: &Recipe) -> String {
+    own_words(&differences(old, new)).join(", ")
+}
+
 /// Leaf values by dotted path; lists are leaves.
 fn leaves(value: &Value) -> BTreeMap<String, Value> {
     fn gather(value: &Value, path: &str, out: &mut BTreeMap<String, Value>) {
         match value {
-            Value::Object(fields) if !fields.is_empty() => {
+            Value::Object(fields) if !fields.is_empty() || path.is_empty() => {
                 fields.iter().for_each(|(key, field)| {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     gather(field, &path, out);
@@ -289,6 +295,7 @@ fn caused(
     let mut causes: Vec<(String, String)> = vec![];
     for name in inputs(differences) {
         match source(name, stage) {
+            Some(id) if EarlierName::is_meant(id) => parts.push(format!("'{name}' is now {id}")),
             Some(id) => trace(id, run, planned, &mut causes),
             None => parts.push(format!("input '{name}' is gone")),
         }

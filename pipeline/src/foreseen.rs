@@ -1,8 +1,12 @@
 //! Trouble that stages foresee before any work ([`Foresight`]).
 
 use crate::plan::Plan;
+use crate::workflow::earlier::EarlierArtifact;
 use crate::workflow::{StageSpec, Workflow};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use voxflow_cache::Store;
+use voxflow_stages::Kind;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::foresight::{Ancestor, Foresight};
 
@@ -38,12 +42,28 @@ fn of_stage(
     memory: Option<u64>,
 ) -> Vec<String> {
     let ancestor = |roles: &[&str]| {
+        let first = roles.first().and_then(|role| stage.needs.get(*role)?.first());
+        if let Some(earlier) = first.and_then(|id| workflow.earlier.get_key_value(id)) {
+            return if roles.len() == 1 { of_earlier(earlier) } else { None };
+        }
         let found = roles
             .iter()
             .try_fold(stage, |stage, role| workflow.stage(stage.needs.get(*role)?.first()?))?;
         let (id, kind, params) = (&*found.id, found.kind.name, &found.params);
-        Some(Ancestor { id, kind, params, listing: listing(found) })
+        Some(Ancestor { id, kind, params, listing: listing(found), model: None })
     };
     let troubles = stage.kind.foresee(&stage.params, &Foresight { ancestor: &ancestor, memory });
     troubles.into_iter().map(|trouble| format!("stage '{}': {trouble}", stage.id)).collect()
+}
+
+/// An artifact of an earlier run: its files say what its parameters would.
+fn of_earlier<'a>((id, earlier): (&'a String, &EarlierArtifact)) -> Option<Ancestor<'a>> {
+    static NO_PARAMS: Value = Value::Null;
+    let kind = Kind::named(&earlier.kind)?.name;
+    let (listing, model) = (json(earlier, "dataset.json"), json(earlier, "model.json"));
+    Some(Ancestor { id, kind, params: &NO_PARAMS, listing, model })
+}
+
+fn json<T: DeserializeOwned>(earlier: &EarlierArtifact, name: &str) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(earlier.path(name)?).ok()?).ok()
 }

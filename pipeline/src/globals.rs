@@ -18,6 +18,16 @@ pub struct Globals {
     /// Folder for the store, to share it between homes
     #[arg(long, global = true, value_name = "DIR", env = "VOXFLOW_STORE")]
     pub store: Option<PathBuf>,
+    /// Read-only store, or home, in which results are looked up that the own store lacks; several
+    /// are asked in order. Never written to
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VOXFLOW_LOWER_STORE",
+        value_delimiter = ':'
+    )]
+    pub lower_store: Vec<PathBuf>,
     /// Print only warnings and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -40,6 +50,6 @@ pub enum LogFormat {
 
 impl Globals {
     pub fn home(&self) -> Home {
-        Home::new(&self.home, self.store.as_deref())
+        Home::new(&self.home, self.store.as_deref()).over(self.lower_store.clone())
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::run::RunFolder;
 use std::fs;
 use std::path::{Path, PathBuf};
-use voxflow_cache::disk;
+use voxflow_cache::{Store, disk};
 
 /// Tells backup programs to skip the folder (bford.info/cachedir).
 const CACHEDIR_TAG: &str =
@@ -15,15 +15,49 @@ const CACHEDIR_TAG: &str =
 pub struct Home {
     root: PathBuf,
     store: PathBuf,
+    /// Read-only stores below the store.
+    lower: Vec<PathBuf>,
 }
+
+/// The store's folder in a home.
+pub const STORE: &str = "store-v1";
 
 impl Home {
     /// Home at `root`; the store lies inside unless given.
     pub fn new(root: &Path, store: Option<&Path>) -> Home {
         Home {
             root: root.to_path_buf(),
-            store: store.map_or_else(|| root.join("store-v1"), Path::to_path_buf),
+            store: store.map_or_else(|| root.join(STORE), Path::to_path_buf),
+            lower: vec![],
         }
+    }
+
+    /// The home with lower stores after those it has; a home among them stands for its store.
+    pub fn over(mut self, lower: impl IntoIterator<Item = PathBuf>) -> Home {
+        self.lower.extend(lower.into_iter().map(|folder| match folder.join(STORE) {
+            store if store.is_dir() => store,
+            _ => folder,
+        }));
+        self
+    }
+
+    /// Opens or creates the store, over the lower ones.
+    pub fn open_store(&self) -> Result<Store> {
+        let store = Store::open(&self.store)?;
+        self.look_below(&store).map(|()| store)
+    }
+
+    /// Opens the store for reading, over the lower ones.
+    pub fn read_store(&self) -> Result<Store> {
+        let store = Store::read_only(&self.store)?;
+        self.look_below(&store).map(|()| store)
+    }
+
+    fn look_below(&self, store: &Store) -> Result<()> {
+        store.look_below(&self.lower).map_err(|error| match error {
+            voxflow_cache::Error::Other(words) => Error::usage(format!("--lower-store: {words}")),
+            error => error.into(),
+        })
     }
 
     /// Creates the folder with `CACHEDIR.TAG` and `.gitignore`.

@@ -7,6 +7,7 @@ use crate::workflow::Workflow;
 use std::sync::Arc;
 use voxflow_cache::{Artifact, Entry, Recipe};
 
+#[derive(Clone)]
 pub struct Plan {
     pub workflow: Workflow,
     /// In the workflow's stage order.
@@ -14,6 +15,7 @@ pub struct Plan {
 }
 
 /// A stage in a plan.
+#[derive(Clone)]
 pub struct Step {
     /// Indices of needed stages.
     pub needs: Vec<usize>,
@@ -40,8 +42,11 @@ impl Plan {
         .collect()
     }
 
-    /// A needed stage's artifact, if known.
+    /// A needed stage's artifact, or that of an earlier run, if known.
     pub fn artifact(&self, id: &str) -> Option<&Artifact> {
+        if let Some(earlier) = self.workflow.earlier.get(id) {
+            return Some(&earlier.artifact);
+        }
         let step = &self.steps[self.workflow.index(id)?];
         step.entry.as_ref().map(|entry| &entry.artifact)
     }

@@ -9,6 +9,7 @@ use crate::explain::Explainer;
 use crate::plan::{Plan, Step};
 use crate::reads::{self, MadeArtifacts, NamesRead, input_name};
 use crate::selection::StageSelection;
+use crate::workflow::earlier::EarlierArtifact;
 use crate::workflow::paths::LOCAL;
 use crate::workflow::{StageSpec, Workflow, environment, paths};
 use std::cell::{Cell, RefCell};
@@ -99,14 +100,21 @@ impl<'a> Planner<'a> {
         let unknown: Vec<usize> =
             step.needs.iter().copied().filter(|&need| plan.steps[need].entry.is_none()).collect();
         if !unknown.is_empty() {
-            step.decision = match step.left_out {
-                Some(_) => Decision::Excluded,
-                None => waiting(plan, &unknown),
+            step.decision = match (step.left_out, self.lost_earlier(plan, index)?) {
+                (Some(_), _) => Decision::Excluded,
+                (None, Some(reason)) => Decision::Blocked { reason },
+                (None, None) => waiting(plan, &unknown),
             };
             return Ok(());
         }
         let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
         if let Some(id) = reads::lost(made, &plan.workflow.stages[index]) {
+            if let Some(earlier) = plan.workflow.earlier.get(&id) {
+                step.decision = Decision::Blocked {
+                    reason: gone(earlier, "a file that it reads is damaged or gone"),
+                };
+                return Ok(());
+            }
             // Until that stage is made again, nobody knows which files this one reads.
             step.decision = Decision::Follows { stages: vec![id] };
             return Ok(());
@@ -121,7 +129,10 @@ impl<'a> Planner<'a> {
                         Decision::Reuse { fingerprint, seconds, note }
                     }
                     StageDecision::Make { reason, cost_seconds } => {
-                        Decision::Run { fingerprint, reason, cost_seconds }
+                        match self.lost_earlier(plan, index)? {
+                            Some(reason) => Decision::Blocked { reason },
+                            None => Decision::Run { fingerprint, reason, cost_seconds },
+                        }
                     }
                 };
                 step.recipe = Some(recipe);
@@ -135,10 +146,44 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// Reason why a stage cannot read an artifact of an earlier run. Pins those in the store.
+    fn lost_earlier(&self, plan: &Plan, index: usize) -> Result<Option<String>> {
+        let stage = &plan.workflow.stages[index];
+        let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
+        let earlier = stage.needed().into_iter().filter_map(|id| plan.workflow.earlier.get(id));
+        for found in earlier {
+            self.store.get(found.fingerprint.as_slice())?;
+            let names = reads::all_of(made, stage, &found.id());
+            let blobs = found.artifact.part("");
+            let read = blobs.filter(|(name, _)| names.iter().any(|names| names.has(name)));
+            let look = CheckDepth::of(self.wishes.verify);
+            if let Some((name, presence)) = self.store.presence(read, look)?.into_iter().next() {
+                return Ok(Some(gone(found, &format!("'{name}' {}", presence.words()))));
+            }
+        }
+        Ok(None)
+    }
+
     /// Decides about a stage whose needs are all known. The recipe belongs to the reused entry
     /// (possibly an accepted older version), or to the artifact to be made.
     pub fn settle(&self, plan: &Plan, index: usize) -> Result<(Recipe, StageDecision)> {
         self.find(plan, index, true)
+    }
+
+    /// Decides about a stage whose needs are only expected so; `None` if they do not tell.
+    pub fn expect(&self, plan: &Plan, index: usize) -> Result<Option<(Recipe, StageDecision)>> {
+        let needs = &plan.steps[index].needs;
+        let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
+        if needs.iter().any(|&need| plan.steps[need].entry.is_none())
+            || reads::lost(made, &plan.workflow.stages[index]).is_some()
+        {
+            return Ok(None);
+        }
+        match self.find(plan, index, true) {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Storage(words)) => Err(Error::Storage(words)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Like [`Planner::settle`]; with `whole` false, entries count even if files are missing.
@@ -314,6 +359,12 @@ impl<'a> Planner<'a> {
         }
         Ok(None)
     }
+}
+
+/// Trouble of an earlier run's artifact, with the way out.
+fn gone(earlier: &EarlierArtifact, trouble: &str) -> String {
+    let id = earlier.id();
+    format!("{id}: {trouble}; run the workflow of '{}' again to make it", earlier.run)
 }
 
 /// Decision about a stage with unknown needs: it follows those still to be made, unless any of them

@@ -137,8 +137,22 @@ pub struct RunRecord {
     /// Machine facts by name: host, system, processor, cores, memory.
     pub machine: BTreeMap<String, String>,
     pub store: PathBuf,
+    /// Artifacts of earlier runs that stages read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierRecord>,
     /// Stages in topological order.
     pub stages: Vec<StageRecord>,
+}
+
+/// An artifact of an earlier run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EarlierRecord {
+    /// "RUN/STAGE", as among needs.
+    pub id: String,
+    pub kind: String,
+    pub fingerprint: Option<Fingerprint>,
+    /// Digest over the whole artifact.
+    pub digest: Digest,
 }
 
 /// A run's place in a sweep.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::packs;
 use crate::run::{RunFolder, RunRecord};
 use crate::workflow::nearest;
 use std::path::Path;
@@ -45,9 +46,12 @@ pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<StoredRun>> {
 }
 
 /// Finds a run: `latest`, an id, an id prefix, a short id (last six digits), a workflow name
-/// (newest run), or a folder path.
+/// (newest run), a folder path, or a packed file.
 pub fn find(home: &Home, name: &str) -> Result<StoredRun> {
     let here = Path::new(name);
+    if packs::is_pack(name) {
+        return past(packs::open(home, here)?);
+    }
     if name.contains('/') && here.join("run.json").is_file() {
         return past(RunFolder::at(here.to_path_buf()));
     }
@@ -70,6 +74,11 @@ pub fn find(home: &Home, name: &str) -> Result<StoredRun> {
         [] => newest(home, |record| record.workflow == name).ok_or_else(|| unknown(name, &ids)),
         _ => Err(ambiguous(name, &fitting)),
     }
+}
+
+/// True if the whole name is the path of a run: its folder, or a packed file.
+pub fn is_path(name: &str) -> bool {
+    Path::new(name).join("run.json").is_file() || packs::is_pack(name)
 }
 
 /// Last six digits in a run id.

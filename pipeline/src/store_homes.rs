@@ -111,9 +111,12 @@ pub struct Needs {
 }
 
 impl Needs {
-    pub fn of(home: &Home) -> Needs {
+    /// List of a home, with the artifacts of earlier runs that a run reads.
+    pub fn of(home: &Home, earlier: impl Iterator<Item = Fingerprint>) -> Needs {
         let file = needs_of(home);
-        Needs { listed: read(&file).unwrap_or_default(), file }
+        let mut needs = Needs { listed: read(&file).unwrap_or_default(), file };
+        earlier.for_each(|fingerprint| needs.add(&fingerprint));
+        needs
     }
 
     fn add(&mut self, fingerprint: &Fingerprint) {

@@ -2,6 +2,7 @@
 //! that it reads from.
 
 use crate::dataset::Listing;
+use crate::model::ModelCard;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ pub struct Ancestor<'a> {
     pub params: &'a Value,
     /// The listing of its dataset, if it makes one and this is known.
     pub listing: Option<Listing>,
+    /// The description of its model, if an earlier run made it.
+    pub model: Option<ModelCard>,
 }
 
 impl Ancestor<'_> {

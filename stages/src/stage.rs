@@ -258,6 +258,9 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     /// True if it runs a program of the person's own: then the workflow names its roles, and its
     /// parameters say its artifact's type.
     const RUNS_PROGRAM: bool = false;
+    /// True if its work beside its items is quick: `plan` does it, without making any item, to tell
+    /// what follows a change.
+    const QUICK: bool = false;
     /// Parameters with `${NAME}` for the stage itself: the environment's variables are not put in.
     const TEMPLATES: &'static [&'static str] = &[];
 

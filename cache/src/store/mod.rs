@@ -19,7 +19,7 @@ use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
 use crate::layout;
 use crate::pins::Pin;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -43,6 +43,10 @@ struct StoreInner {
     told_of_reading: OnceLock<Box<OnProgress>>,
     /// Files fully read and found intact by this process.
     read_again: Mutex<HashMap<FileStat, Digest>>,
+    /// Read-only stores below this one.
+    lower: OnceLock<Vec<Store>>,
+    /// Entries that no longer count in lower stores.
+    forgotten: Mutex<HashSet<Fingerprint>>,
 }
 
 /// Folder for damaged files.
@@ -101,11 +105,15 @@ impl Store {
         drop(self.inner.told_of_reading.set(Box::new(told)));
     }
 
-    /// Entries by fingerprint, in order. Blobs may be missing: check [`Store::usable`] before
-    /// reading. Damaged entries are set aside, logged, and count as missing.
+    /// Entries by fingerprint, in order, from lower stores if this one has none. Blobs may be missing:
+    /// check [`Store::usable`] before reading. Damaged entries are set aside, logged, and count as
+    /// missing.
     pub fn get(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Option<Entry>>> {
         let _guard = self.removal_guard()?;
-        let found = fingerprints.iter().map(|fingerprint| self.inner.entries.get(fingerprint));
+        let found = fingerprints.iter().map(|fingerprint| {
+            let own = self.inner.entries.get(fingerprint)?;
+            Ok::<_, Error>(own.or_else(|| self.below(fingerprint)))
+        });
         let found = found.collect::<Result<Vec<_>>>()?;
         found.iter().flatten().try_for_each(|entry| self.pin(&entry.fingerprint))?;
         Ok(found)
@@ -153,13 +161,30 @@ impl Store {
     pub fn forget(&self, fingerprint: &Fingerprint) -> Result<()> {
         self.writable()?;
         let _guard = self.removal_guard()?;
-        let items =
-            self.inner.entries.get(fingerprint)?.map(|entry| entry.items).unwrap_or_default();
+        let own = self.inner.entries.get(fingerprint)?;
+        let entry = own.or_else(|| self.below(fingerprint));
+        let items = entry.map(|entry| entry.items).unwrap_or_default();
         disk::remove(&self.unfinished(fingerprint))?;
         for item in &items {
             disk::remove(&self.entry_path(item))?;
         }
+        let below = [*fingerprint].into_iter().chain(items);
+        self.inner.forgotten.lock().unwrap_or_else(PoisonError::into_inner).extend(below);
         disk::remove(&self.entry_path(fingerprint))
+    }
+
+    /// Stores below this one.
+    pub(crate) fn lower(&self) -> &[Store] {
+        self.inner.lower.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(crate) fn set_lower(&self, lower: Vec<Store>) {
+        drop(self.inner.lower.set(lower));
+    }
+
+    pub(crate) fn is_forgotten(&self, fingerprint: &Fingerprint) -> bool {
+        let forgotten = self.inner.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        forgotten.contains(fingerprint)
     }
 
     /// All entries by fingerprint. Damaged entries are set aside and skipped.

@@ -41,7 +41,9 @@ impl Store {
     fn open_with(root: &Path, index: bool) -> Result<Store> {
         let root = absolute(root)?;
         format::settle(&root)?;
-        [layout::BLOBS, "entries"].iter().try_for_each(|name| make_folder(&root.join(name)))?;
+        [layout::BLOBS, layout::ENTRIES]
+            .iter()
+            .try_for_each(|name| make_folder(&root.join(name)))?;
         let outside = ExternalDigests::new(index.then(|| root.join(OUTSIDE)));
         let index = Index::new(index.then(|| index_place::of(&root)));
         let drafts = root.join("drafts");
@@ -66,7 +68,12 @@ impl Store {
         let listed = is_shared.then(Listed::default);
         let inner = StoreInner {
             blobs: Blobs { folder: root.join(layout::BLOBS), bad: bad.clone() },
-            entries: Entries { folder: root.join("entries"), clock: clock.clone(), listed, bad },
+            entries: Entries {
+                folder: root.join(layout::ENTRIES),
+                clock: clock.clone(),
+                listed,
+                bad,
+            },
             clock,
             locks: LockFiles {
                 claims: root.join("claims"),
@@ -79,6 +86,8 @@ impl Store {
             pin: OnceLock::new(),
             told_of_reading: OnceLock::new(),
             read_again: Mutex::default(),
+            lower: OnceLock::new(),
+            forgotten: Mutex::default(),
             root,
         };
         Store { inner: Arc::new(inner) }

@@ -42,7 +42,7 @@ impl CheckArgs {
         if self.data && (file.is_dir() || new::is_manifest(file)) {
             return self.folder(globals);
         }
-        let workflows = self.source.workflows(&[])?;
+        let workflows = self.source.workflows(&globals.home(), &[])?;
         if self.resolved {
             let texts: Vec<String> =
                 workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
@@ -69,6 +69,12 @@ impl CheckArgs {
             datasets(workflow, globals.quiet)?;
         }
         if !globals.quiet {
+            for base in &workflow.bases {
+                tell(&format!("extends {}: {}", base.file, base.origin));
+            }
+            for (stage, words) in workflow.earlier_in_words() {
+                tell(&format!("stage '{stage}': {words}"));
+            }
             tell(&verdict(file, workflow, workflows.len()));
         }
         Ok(Exit::Done)

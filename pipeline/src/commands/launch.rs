@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, RunOutcome};
 use crate::plan::Plan;
 use crate::planner::Planner;
 use crate::report::RunSubject;
-use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
+use crate::run::{EarlierRecord, RunFolder, RunRecord, StageRecord, Sweep};
 use crate::run_tracker::RunTracker;
 use crate::runs::StoredRun;
 use crate::selection::StageSelection;
@@ -25,6 +25,7 @@ use crate::site::ExecutorName;
 use crate::stop::Stop;
 use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
+use crate::workflow::earlier::EarlierArtifact;
 use crate::workflow::{StageSpec, Workflow};
 use crate::{containers, device, disk_space, foreseen, log, machine, report, secret, store_homes};
 use std::sync::{Arc, Mutex};
@@ -60,7 +61,7 @@ impl<'a> Launch<'a> {
         stop.listen()?;
         let home = globals.home();
         home.create()?;
-        let store = Store::open(home.store())?;
+        let store = home.open_store()?;
         store.hold()?;
         Ok(Launch { globals, home, source, means, store, stop })
     }
@@ -134,7 +135,8 @@ impl<'a> Launch<'a> {
                 log::also_to(&folder.file("log.txt"))?;
             }
             let mut observers = observers(&folder, &record, self.globals, (at + 1, count))?;
-            observers.push(Box::new(Needs::of(&self.home)));
+            let earlier = record.earlier.iter().filter_map(|earlier| earlier.fingerprint);
+            observers.push(Box::new(Needs::of(&self.home, earlier)));
             runs.push(RunTracker::new(plan, folder, record, observers));
         }
         Ok(runs)
@@ -159,6 +161,7 @@ impl<'a> Launch<'a> {
             git_commit: machine::git_commit(),
             machine: machine::describe(),
             store: std::path::absolute(store).unwrap_or_else(|_| store.to_path_buf()),
+            earlier: plan.workflow.earlier.values().map(earlier_record).collect(),
             stages: plan.workflow.stages.iter().map(stage_record).collect(),
         }
     }
@@ -176,6 +179,15 @@ fn without_commands(workflow: &Workflow) -> Result<()> {
         "{file}: runs programs of its own in {named}, and '--no-commands' refuses them; read what \
          they run, and leave the flag out if you trust it"
     )))
+}
+
+fn earlier_record(found: &EarlierArtifact) -> EarlierRecord {
+    EarlierRecord {
+        id: found.id(),
+        kind: found.kind.clone(),
+        fingerprint: found.fingerprint,
+        digest: found.digest,
+    }
 }
 
 fn stage_record(stage: &StageSpec) -> StageRecord {
@@ -221,14 +233,15 @@ fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
     }
 }
 
-/// Writes the workflow as given and as resolved, without credentials.
+/// Writes the workflow as given, with the files that it extends, and as resolved, without
+/// credentials.
 fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
-    let texts = [
-        ("workflow.yaml", plan.workflow.text.clone()),
-        ("resolved.yaml", plan.workflow.resolved()),
-    ];
-    texts.into_iter().try_for_each(|(name, text)| {
-        Ok(disk::write(&folder.file(name), secret::strip_yaml(&text).as_bytes())?)
+    let given = ("workflow.yaml".to_string(), plan.workflow.text.clone());
+    let resolved = ("resolved.yaml".to_string(), plan.workflow.resolved());
+    let bases = plan.workflow.bases.iter().enumerate();
+    let bases = bases.map(|(at, base)| (format!("base-{}.yaml", at + 1), base.text.clone()));
+    [given, resolved].into_iter().chain(bases).try_for_each(|(name, text)| {
+        Ok(disk::write(&folder.file(&name), secret::strip_yaml(&text).as_bytes())?)
     })
 }
 

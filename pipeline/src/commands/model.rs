@@ -124,8 +124,7 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
 
 /// The run, and the id of its stage with the model.
 fn run_and_stage(home: &Home, name: &str) -> Result<(StoredRun, String)> {
-    let split =
-        if Path::new(name).join("run.json").is_file() { None } else { name.rsplit_once('/') };
+    let split = if runs::is_path(name) { None } else { name.rsplit_once('/') };
     let (run, stage) = split.map_or((name, None), |(run, stage)| (run, Some(stage)));
     let run = runs::find(home, run)?;
     let id = match stage {

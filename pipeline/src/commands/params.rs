@@ -33,7 +33,7 @@ pub struct ParamsArgs {
 
 impl ParamsArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let workflows = self.source.workflows(&[])?;
+        let workflows = self.source.workflows(&globals.home(), &[])?;
         let count = workflows.len();
         let Some((workflow, _)) = workflows.into_iter().next() else { return Ok(Exit::Done) };
         if count > 1 && !globals.quiet {

@@ -22,7 +22,7 @@ pub struct RunArgs {
 impl RunArgs {
     /// Runs the workflow, or every variant in its sweep.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let mut workflows = self.source.workflows(&[])?;
+        let mut workflows = self.source.workflows(&globals.home(), &[])?;
         let wishes = self.selection.wishes()?;
         let launch = Launch::new(globals, &self.source, &self.means)?;
         if workflows.len() > 1 || workflows[0].1.is_some() {

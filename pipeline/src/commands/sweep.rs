@@ -58,7 +58,7 @@ impl Default for JudgementArgs {
 
 impl SweepArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let workflows = self.source.workflows(&self.axes.overrides()?)?;
+        let workflows = self.source.workflows(&globals.home(), &self.axes.overrides()?)?;
         if workflows.iter().any(|(_, variant)| variant.is_none()) {
             return Err(Error::usage(format!(
                 "{}: nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or \

@@ -1,9 +1,14 @@
 //! Flags shared by commands on workflows: file, overrides, sweep axes, stage selection.
 
+use crate::earlier_runs::HomeRuns;
 use crate::error::{Error, Result};
+use crate::home::Home;
 use crate::secret;
 use crate::selection::StageSelection;
-use crate::workflow::{Diagnostic, MOST_BYTES, Override, Variant, Workflow, environment, nearest};
+use crate::workflow::earlier::EarlierRuns;
+use crate::workflow::{
+    Diagnostic, MOST_BYTES, Override, ParseContext, Variant, Workflow, environment, nearest,
+};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -75,11 +80,25 @@ pub struct SelectionArgs {
 }
 
 impl WorkflowArgs {
-    /// Workflows to run: one, or one per variant in the sweep given by file and `axes`.
-    pub fn workflows(&self, axes: &[Override]) -> Result<Vec<(Workflow, Option<Variant>)>> {
+    /// Workflows to run: one, or one per variant in the sweep given by file and `axes`. The runs
+    /// of the home are those that its needs may name.
+    pub fn workflows(
+        &self,
+        home: &Home,
+        axes: &[Override],
+    ) -> Result<Vec<(Workflow, Option<Variant>)>> {
+        self.workflows_among(&HomeRuns::new(home), axes)
+    }
+
+    /// Like [`WorkflowArgs::workflows`], with the runs that its needs may name.
+    pub fn workflows_among(
+        &self,
+        runs: &dyn EarlierRuns,
+        axes: &[Override],
+    ) -> Result<Vec<(Workflow, Option<Variant>)>> {
         let text = self.read()?;
         let overrides = self.overrides()?;
-        let base = self.parse(&text, &[&overrides, axes].concat())?;
+        let base = self.parse(&text, &[&overrides, axes].concat(), runs)?;
         let variants = base.variants();
         if variants.is_empty() {
             return Ok(vec![(base, None)]);
@@ -88,28 +107,37 @@ impl WorkflowArgs {
             .into_iter()
             .map(|variant| {
                 let overrides = [&overrides[..], &variant.overrides].concat();
-                Ok((self.parse(&text, &overrides)?, Some(variant)))
+                Ok((self.parse(&text, &overrides, runs)?, Some(variant)))
             })
             .collect()
     }
 
     fn read(&self) -> Result<Vec<u8>> {
-        let mut bytes = vec![];
-        File::open(&self.file)
-            .and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes))
-            .map_err(|error| Error::usage(unreadable(&self.file, &error)))?;
-        Ok(bytes)
+        read(&self.file).map_err(|error| Error::usage(unreadable(&self.file, &error)))
     }
 
     fn overrides(&self) -> Result<Vec<Override>> {
         self.set.iter().map(|words| Override::parse(words).map_err(Error::Usage)).collect()
     }
 
-    fn parse(&self, text: &[u8], overrides: &[Override]) -> Result<Workflow> {
+    fn parse(
+        &self,
+        text: &[u8],
+        overrides: &[Override],
+        runs: &dyn EarlierRuns,
+    ) -> Result<Workflow> {
         let file = self.file.display().to_string();
-        Workflow::parse(&file, text, overrides, KINDS, &environment::process)
-            .map_err(|mistakes| refusal(&mistakes))
+        let environment = &environment::process;
+        let around = ParseContext { kinds: KINDS, environment, runs, files: &read };
+        Workflow::read(&file, text, overrides, around).map_err(|mistakes| refusal(&mistakes))
     }
+}
+
+/// A workflow's bytes; of too many, enough to be told so.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    File::open(file)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Message for an unreadable file, suggesting a similar name.

@@ -14,7 +14,7 @@ mod link;
 mod tree;
 
 use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::home::{Home, STORE};
 use crate::run::{RunFolder, RunRecord};
 use crate::runs::StoredRun;
 use aside::{clear_folder, mend_link, said};
@@ -147,11 +147,10 @@ fn absolute(run: &RunFolder) -> Result<RunFolder> {
 /// its digest matches.
 pub fn locate(run: &StoredRun, stage: &str, name: &str, blob: &Blob) -> PathBuf {
     let linked = run.folder.file(OUTPUTS).join(stage).join(name);
-    let reference = blob.reference.as_ref();
-    let kept = reference.map_or_else(
-        || blob_path(&run.record.store, &blob.digest),
-        |reference| reference.path.clone(),
-    );
+    let kept = match &blob.reference {
+        Some(reference) => reference.path.clone(),
+        None => stored(run, &blob.digest),
+    };
     let (linked_to, kept_at) = (fs::canonicalize(&linked).ok(), fs::canonicalize(&kept).ok());
     match (linked_to, kept_at) {
         (Some(linked_to), Some(kept_at)) if linked_to == kept_at => linked,
@@ -161,6 +160,13 @@ pub fn locate(run: &StoredRun, stage: &str, name: &str, blob: &Blob) -> PathBuf 
         }
         _ => kept,
     }
+}
+
+/// A blob's place in the run's store, or in the one beside a copied or packed run.
+fn stored(run: &StoredRun, digest: &Digest) -> PathBuf {
+    let beside = blob_path(&run.folder.home().join(STORE), digest);
+    let place = blob_path(&run.record.store, digest);
+    if !place.is_file() && beside.is_file() { beside } else { place }
 }
 
 #[cfg(test)]

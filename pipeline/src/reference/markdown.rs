@@ -26,17 +26,39 @@ stages:
 | `folds` | Optional. Cross-validation in one run: what depends on the split is made for each fold; a stage that takes several takes those of all folds (`docs/cross-validation.md`). |
 | `stages` | The stages by id. Their order in the file does not matter. |
 | `stages.ID.uses` | The kind of the stage: one of those below. |
-| `stages.ID.needs` | The stages whose artifacts it reads: a list of ids, or a mapping of role to id where ids alone are ambiguous. |
+| `stages.ID.needs` | The stages whose artifacts it reads: a list of ids, or a mapping of role to id where ids alone are ambiguous. `RUN/STAGE` is what a stage of an earlier run made: see below. |
 | `stages.ID.with` | The parameters of the kind: everything that changes what is made. |
 | `stages.ID.resources` | Optional. How much of a machine the stage is given: `cpus` (cores, and the stage's threads), `memory` (`32G`), `gpus` (cards; a training splits each batch among them), `time` (`4h`, on a cluster). No part of the fingerprint; `--set STAGE.resources.cpus=4` works too. |
 | `sweep` | Optional. Values to try, by dotted path, each combination a run: `model.learning_rate: [0.001, 0.002]`. Several paths change together where a comma joins them: `model.epochs, model.ema: [[20, 0.9], [40, 0.99]]`. |
 | `sweep.folds` | Cross-validation: each variant is validated on every fold of the split. |
 | `sweep.seeds` | Each variant is trained once with every seed of the list. |
+| `extends` | Optional. Another workflow file, of which this one gives changes: see below. |
 | `x-NAME` | Optional. Anything, to be marked by an anchor and used elsewhere: `x-train: &train { epochs: 100 }`, then `with: { <<: *train, epochs: 20 }`. |
 
 - Text may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
 - YAML's aliases (`*name`) and merge keys (`<<: *name`, or a list of them) are understood: own keys
   win. There are no expressions.
+- A need may be `RUN/STAGE`, what a stage of an earlier run made: a model to test or to refine, a
+  dataset, volumes. RUN is an id, its beginning, a workflow's name, `latest` (the newest run of
+  another workflow that made the stage), or the path of a run's folder. Its content is part of the
+  recipe, its name is not; `check` and `plan` say which one is meant. `RUN/STAGE@DIGEST` pins the
+  content: the first digits, 8 or more, of the digest that they print. `resolved.yaml` of each run
+  is pinned so.
+- `extends: base.yaml` (a path from this file's folder) takes everything from another file, which
+  may extend one itself. Mappings are merged key by key, and own keys win; a list or a value
+  replaces the base's. A stage with another `uses` replaces the base's whole; `score: null` below
+  `stages` takes that stage away, and the same below `sweep` an axis. `name` and `x-` keys are not
+  inherited: without a `name` the file's own counts. Relative paths of data in the base (`path`,
+  `file`, `datalist`, `manifest`) lead from the base's folder, mistakes name the file and line in
+  which they stand, and `voxflow check` says which stages come from where:
+
+  ```yaml
+  extends: spleen.yaml
+  stages:
+    model: { with: { epochs: 20, loss: { name: dice } } }
+    score: null
+  ```
+
 - Relative paths are relative to the current folder.
 - `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
 - A parameter that says only *where* something lies, or how much is allowed (marked below), is not

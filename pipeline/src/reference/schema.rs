@@ -10,12 +10,13 @@ const FOLDS: &str = "Cross-validation: each variant is validated on every fold o
 const FOLDS_IN_RUN: &str = "Cross-validation in one run: what depends on the split is made for each \
                             fold; a stage that takes several takes those of all folds.";
 const EXTENSION: &str = "Anything, to be marked by an anchor and used by aliases and merge keys.";
+const EXTENDS: &str = "Another workflow file, of which this one gives changes.";
+const NEEDS: &str = "The stages whose artifacts it reads; RUN/STAGE is one of an earlier run.";
 const SWEEP: &str = "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.";
 
 fn stage(kinds: &[&Kind]) -> Value {
     json!({
-        "type": "object",
-        "required": ["uses"],
+        "type": ["object", "null"],
         "additionalProperties": false,
         "properties": {
             "uses": {
@@ -23,7 +24,7 @@ fn stage(kinds: &[&Kind]) -> Value {
                 "oneOf": kinds.iter().map(uses).collect::<Vec<_>>(),
             },
             "needs": {
-                "description": "The stages whose artifacts it reads.",
+                "description": NEEDS,
                 "anyOf": [
                     one_or_more(),
                     {"type": "object", "additionalProperties": one_or_more()},
@@ -36,12 +37,21 @@ fn stage(kinds: &[&Kind]) -> Value {
     })
 }
 
+/// A file that extends none: every stage names its kind.
+fn whole() -> Value {
+    let stage = json!({"type": "object", "required": ["uses"]});
+    json!({
+        "required": ["name", "stages"],
+        "properties": {"stages": {"additionalProperties": stage}},
+    })
+}
+
 pub fn schema(kinds: &[&Kind]) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "voxflow workflow",
         "type": "object",
-        "required": ["name", "stages"],
+        "anyOf": [whole(), {"required": ["extends"]}],
         "additionalProperties": false,
         "patternProperties": {"^x-": {"description": EXTENSION}},
         "properties": {
@@ -49,6 +59,7 @@ pub fn schema(kinds: &[&Kind]) -> Value {
                 "type": "string",
                 "description": "The name of the workflow, part of the names of its runs.",
             },
+            "extends": {"type": "string", "description": EXTENDS},
             "seed": {
                 "type": "integer", "minimum": 0, "default": 0,
                 "description": "The default of every stage's own `seed`, `split` excepted.",

@@ -1,10 +1,13 @@
 //! From document to workflow: finds all mistakes at once, before any work.
 
 use super::diagnostic::{Diagnostic, either, nearest};
+use super::earlier::{self, EarlierArtifact, EarlierName, EarlierRuns, NotFound};
 use super::environment::{self, Environment};
+use super::extends::EXTENDS;
 use super::order;
 use super::overrides::Override;
 use super::parse::Document;
+use super::parse_context::ParseContext;
 use super::roles::{self, Roles, StageTypes};
 use super::spec::{StageSpec, Workflow};
 use super::stage_resources::{self, StageResources};
@@ -14,7 +17,7 @@ use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 use voxflow_stages::stage::{ArtifactType, Read, Seed};
 
-const TOP_KEYS: [&str; 5] = ["name", "seed", "folds", "stages", "sweep"];
+const TOP_KEYS: [&str; 6] = ["name", "seed", "folds", "stages", "sweep", EXTENDS];
 /// Prefix of top-level keys that hold anything, to be used by aliases and merge keys.
 const EXTENSION: &str = "x-";
 const STAGE_KEYS: [&str; 4] = ["uses", "needs", "with", "resources"];
@@ -27,11 +30,17 @@ pub fn check(
     mut document: Document,
     form: Vec<Diagnostic>,
     overrides: &[Override],
-    kinds: &'static [Kind],
-    environment: &Environment,
+    around: ParseContext,
 ) -> Result<Workflow, Vec<Diagnostic>> {
-    let mut checker =
-        WorkflowChecker { document: &mut document, kinds, environment, mistakes: form };
+    let ParseContext { kinds, environment, runs, .. } = around;
+    let mut checker = WorkflowChecker {
+        document: &mut document,
+        kinds,
+        environment,
+        runs,
+        earlier: BTreeMap::new(),
+        mistakes: form,
+    };
     checker.overrides(overrides);
     let workflow = checker.workflow();
     let mut mistakes = std::mem::take(&mut checker.mistakes);
@@ -49,6 +58,9 @@ pub(super) struct WorkflowChecker<'a> {
     pub(super) document: &'a mut Document,
     pub(super) kinds: &'static [Kind],
     environment: &'a Environment<'a>,
+    runs: &'a dyn EarlierRuns,
+    /// Artifacts of earlier runs by the name as written.
+    earlier: BTreeMap<String, EarlierArtifact>,
     mistakes: Vec<Diagnostic>,
 }
 
@@ -114,7 +126,7 @@ impl WorkflowChecker<'_> {
         self.known_keys(&named, &[], &TOP_KEYS);
         let name = self.name(top);
         let seed = self.seed(top);
-        let (stages, sound) = self.stages(top, seed);
+        let (stages, sound) = self.stages(top, &name, seed);
         let stages = if sound { self.sorted(stages) } else { None };
         let sweep = self.sweep(top, stages.as_deref().unwrap_or_default());
         let mut stages = stages?;
@@ -134,6 +146,12 @@ impl WorkflowChecker<'_> {
                 .collect(),
             stages,
             sweep,
+            bases: self.document.bases.clone(),
+            places: self.document.places.clone(),
+            earlier: std::mem::take(&mut self.earlier)
+                .into_values()
+                .map(|found| (found.id(), found))
+                .collect(),
         })
     }
 
@@ -189,7 +207,12 @@ impl WorkflowChecker<'_> {
     }
 
     /// Stages in file order; true if all are valid.
-    fn stages(&mut self, top: &Map<String, Value>, seed: Option<u64>) -> (Vec<StageSpec>, bool) {
+    fn stages(
+        &mut self,
+        top: &Map<String, Value>,
+        workflow: &str,
+        seed: Option<u64>,
+    ) -> (Vec<StageSpec>, bool) {
         let Some(fields) =
             top.get("stages").and_then(Value::as_object).filter(|fields| !fields.is_empty())
         else {
@@ -197,9 +220,10 @@ impl WorkflowChecker<'_> {
             self.say(&path, false, "needs 'stages', a mapping from name to stage".into(), None);
             return (vec![], false);
         };
-        let known: StageTypes =
+        let mut known: StageTypes =
             fields.iter().map(|(id, stage)| (id.clone(), self.makes(stage))).collect();
         let before = self.mistakes.len();
+        self.look_up_earlier(fields, workflow, &mut known);
         let mut stages = vec![];
         for (id, stage) in fields {
             if self.mistakes.len() >= MOST_MISTAKES {
@@ -212,6 +236,46 @@ impl WorkflowChecker<'_> {
         }
         // Needs may be wrong while others are right: a circle is looked for among what is sound.
         (stages, self.mistakes.len() == before)
+    }
+
+    /// Looks up the artifacts of earlier runs that needs name.
+    fn look_up_earlier(
+        &mut self,
+        stages: &Map<String, Value>,
+        workflow: &str,
+        known: &mut StageTypes,
+    ) {
+        for (path, need) in earlier::named(stages) {
+            if known.contains_key(&need) {
+                continue;
+            }
+            let name = EarlierName::parse(&need).map_err(NotFound::new);
+            let found = name.and_then(|name| self.runs.find(&name, workflow));
+            known.insert(need.clone(), found.as_ref().ok().map(|found| found.makes));
+            match found {
+                Ok(found) => drop(self.earlier.insert(need, found)),
+                Err(NotFound { trouble, nearest }) => self.say(&path, false, trouble, nearest),
+            }
+        }
+    }
+
+    /// Needs with earlier artifacts by their ids, whatever name was written.
+    fn by_id(&mut self, path: &[String], mut needs: Roles) -> Option<Roles> {
+        for (role, ids) in &mut needs {
+            for at in 0..ids.len() {
+                let Some(found) = self.earlier.get(&ids[at]) else { continue };
+                let id = found.id();
+                if let Some(other) = ids[..at].iter().position(|other| *other == id) {
+                    let path: Vec<String> =
+                        path.iter().cloned().chain(["needs".into(), role.clone()]).collect();
+                    let trouble = format!("names {other} and {at}, from 0, are both {id}");
+                    self.say(&path, false, format!("{trouble}; remove one"), None);
+                    return None;
+                }
+                ids[at] = id;
+            }
+        }
+        Some(needs)
     }
 
     /// The type of a written stage's artifact, if it is known.
@@ -248,6 +312,7 @@ impl WorkflowChecker<'_> {
         let resources = self.resources(&path, fields.get("resources"))?;
         let needs = needs?;
         let reads = self.reads(&path, kind, &params, &needs, known)?;
+        let needs = self.by_id(&path, needs)?;
         let makes = kind.makes_by(&params).unwrap_or(kind.makes);
         let id = id.to_string();
         Some(StageSpec { id, kind, needs, reads, makes, params, written, resources, fold: None })

@@ -6,10 +6,24 @@ use std::fmt;
 pub enum SourceSpan {
     /// Line and column, from 1.
     File { line: usize, column: usize },
+    /// In a file that is extended.
+    Base { file: String, line: usize, column: usize },
     /// The `--set` argument.
     Set(String),
     /// Unknown.
     Nowhere,
+}
+
+impl SourceSpan {
+    /// The place as one in a file that is extended.
+    pub fn of_base(self, file: &str) -> SourceSpan {
+        match self {
+            SourceSpan::File { line, column } => {
+                SourceSpan::Base { file: file.to_string(), line, column }
+            }
+            other => other,
+        }
+    }
 }
 
 /// A mistake found before any work.
@@ -31,6 +45,7 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             SourceSpan::File { line, column } => write!(f, "{}:{line}:{column}: ", self.file)?,
+            SourceSpan::Base { file, line, column } => write!(f, "{file}:{line}:{column}: ")?,
             SourceSpan::Set(words) => write!(f, "{words}: ")?,
             SourceSpan::Nowhere => write!(f, "{}: ", self.file)?,
         }

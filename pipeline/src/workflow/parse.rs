@@ -1,5 +1,6 @@
 //! Parses YAML into values; the only file using `serde_yaml`. `source_map` finds positions.
 
+use super::base::Base;
 use super::diagnostic::{Diagnostic, SourceSpan};
 use super::merge_keys;
 use super::source_map;
@@ -16,6 +17,8 @@ pub struct Document {
     pub text: String,
     pub value: Value,
     pub places: SourceMap,
+    /// Files that it extends, the nearest first.
+    pub bases: Vec<Base>,
 }
 
 impl Document {
@@ -53,8 +56,8 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Ve
     }
     match serde_yaml::from_str::<Loose>(text) {
         Ok(Loose(value)) => {
-            let document =
-                Document { file: file.to_string(), text: text.to_string(), value, places };
+            let (file, text, bases) = (file.to_string(), text.to_string(), vec![]);
+            let document = Document { file, text, value, places, bases };
             Ok((document, mistakes))
         }
         Err(error) => Err(mistakes.into_iter().chain([syntax(file, &error)]).collect()),

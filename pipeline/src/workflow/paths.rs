@@ -1,8 +1,6 @@
 //! User files named by a workflow: presence checks with helpful messages.
 
-use super::{
-    Diagnostic, Environment, SourceSpan, StageSpec, Workflow, environment, nearest, parse,
-};
+use super::{Diagnostic, Environment, StageSpec, Workflow, environment, nearest};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -12,20 +10,17 @@ use voxflow_stages::dataset::foreign::tilde;
 pub const LOCAL: &str = "file/";
 
 /// Parameters holding local paths.
-const PATHS: [&str; 4] = ["path", "file", "datalist", "manifest"];
+pub const PATHS: [&str; 4] = ["path", "file", "datalist", "manifest"];
 
 /// Missing or unusable local files.
 pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Diagnostic> {
-    let places = parse::parse(&workflow.file, workflow.text.as_bytes())
-        .map(|(document, _)| document.places)
-        .ok();
     let each = workflow.stages.iter().filter_map(|stage| {
         let (key, trouble, nearest) = trouble(stage)?;
         let keys = ["stages", &stage.id, "with"].into_iter().chain(key);
         let path: Vec<String> = keys.map(str::to_string).collect();
         Some(Diagnostic {
             file: workflow.file.clone(),
-            place: places.as_ref().map_or(SourceSpan::Nowhere, |places| places.value(&path)),
+            place: workflow.places.value(&path),
             stage: Some(stage.id.clone()),
             key: key.map(str::to_string),
             trouble: format!("{trouble}{}", remark(stage, environment)),

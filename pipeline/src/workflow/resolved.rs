@@ -1,6 +1,7 @@
 //! Writes a workflow with defaults, overrides and roles filled in; itself runnable. `${NAME}` stays
 //! as written.
 
+use super::earlier::EarlierArtifact;
 use super::environment::escape;
 use super::{StageSpec, Workflow, parse, roles};
 use serde_json::{Map, Value, json};
@@ -8,8 +9,9 @@ use serde_json::{Map, Value, json};
 impl Workflow {
     /// YAML text for a single run, without its sweep.
     pub fn resolved(&self) -> String {
+        let stages = self.stages.iter();
         let stages: Map<String, Value> =
-            self.stages.iter().map(|stage| (stage.id.clone(), resolved(stage))).collect();
+            stages.map(|stage| (stage.id.clone(), self.resolved_stage(stage))).collect();
         let mut top = Map::new();
         top.insert("name".into(), escape(&self.name).into());
         if let Some(seed) = self.seed {
@@ -18,23 +20,29 @@ impl Workflow {
         top.insert("stages".into(), Value::Object(stages));
         parse::write(&Value::Object(top))
     }
-}
 
-fn resolved(stage: &StageSpec) -> Value {
-    let mut out = Map::new();
-    out.insert("uses".into(), stage.kind.name.into());
-    if !stage.needs.is_empty() {
-        let needs = stage.needs.iter().map(|(role, ids)| {
-            let many = roles::takes_many(stage.kind, role);
-            (role.clone(), if many { json!(ids) } else { json!(ids.first()) })
-        });
-        out.insert("needs".into(), Value::Object(needs.collect()));
+    fn resolved_stage(&self, stage: &StageSpec) -> Value {
+        let mut out = Map::new();
+        out.insert("uses".into(), stage.kind.name.into());
+        if !stage.needs.is_empty() {
+            let needs = stage.needs.iter().map(|(role, ids)| {
+                let ids: Vec<String> = ids.iter().map(|id| self.pinned(id)).collect();
+                let many = roles::takes_many(stage.kind, role);
+                (role.clone(), if many { json!(ids) } else { json!(ids.first()) })
+            });
+            out.insert("needs".into(), Value::Object(needs.collect()));
+        }
+        out.insert("with".into(), as_written(&stage.params, Some(&stage.written)));
+        if !stage.resources.written.is_null() {
+            out.insert("resources".into(), as_written(&stage.resources.written, None));
+        }
+        Value::Object(out)
     }
-    out.insert("with".into(), as_written(&stage.params, Some(&stage.written)));
-    if !stage.resources.written.is_null() {
-        out.insert("resources".into(), as_written(&stage.resources.written, None));
+
+    /// A need; of an earlier run with its digest.
+    fn pinned(&self, need: &str) -> String {
+        self.earlier.get(need).map_or_else(|| need.to_string(), EarlierArtifact::pinned)
     }
-    Value::Object(out)
 }
 
 /// Parsed value, with strings containing variables kept as written.

@@ -1,9 +1,12 @@
 //! Valid workflows and stages.
 
+use super::base::Base;
+use super::earlier::EarlierArtifact;
 use super::stage_resources::StageResources;
+use super::text_nodes::SourceMap;
 use super::{Roles, SourceSpan};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use voxflow_stages::Kind;
 use voxflow_stages::stage::{ArtifactType, Read};
 
@@ -21,6 +24,12 @@ pub struct Workflow {
     pub folds: Option<u32>,
     pub stages: Vec<StageSpec>,
     pub sweep: Vec<Axis>,
+    /// Artifacts of earlier runs among needs, by "RUN/STAGE".
+    pub earlier: BTreeMap<String, EarlierArtifact>,
+    /// Files that it extends, the nearest first.
+    pub bases: Vec<Base>,
+    /// Positions of keys and values.
+    pub(super) places: SourceMap,
     /// Index by stage id.
     pub(super) indices: HashMap<String, usize>,
 }
@@ -29,7 +38,7 @@ pub struct Workflow {
 pub struct StageSpec {
     pub id: String,
     pub kind: &'static Kind,
-    /// Needed stages by role.
+    /// Needed stages by role; a name with a slash is an artifact of an earlier run.
     pub needs: Roles,
     /// Roles with the parts that are read: the kind's, or those that the workflow names.
     pub reads: Vec<Read>,
@@ -78,6 +87,22 @@ impl Workflow {
 
     pub fn index(&self, id: &str) -> Option<usize> {
         self.indices.get(id).copied()
+    }
+
+    /// Stages with what they read of earlier runs: "'model' is RUN/STAGE (train), digest …".
+    pub fn earlier_in_words(&self) -> Vec<(String, String)> {
+        self.stages.iter().flat_map(|stage| self.of_stage(stage)).collect()
+    }
+
+    fn of_stage(&self, stage: &StageSpec) -> Vec<(String, String)> {
+        let roles = stage.needs.iter();
+        let all = roles.flat_map(|(role, ids)| ids.iter().map(move |id| (role, id)));
+        let found = all.filter_map(|(role, id)| Some((role, self.earlier.get(id)?)));
+        let words = found.map(|(role, found)| {
+            let (id, digest) = (found.id(), found.short_digest());
+            format!("'{role}' is {id} ({}), digest {digest}", found.kind)
+        });
+        words.map(|words| (stage.id.clone(), words)).collect()
     }
 }
 

@@ -83,6 +83,36 @@ impl SourceMap {
         is_sound
     }
 
+    /// Adds the nodes of a base file below keys that this text lacks; mappings are merged.
+    pub(super) fn graft(&mut self, base: &SourceMap, file: &str) {
+        let offset = self.0.len();
+        if base.0.is_empty() || offset == 0 {
+            return;
+        }
+        self.0.extend(base.0.iter().map(|node| {
+            let places = node.places.clone();
+            TextNode {
+                places: places.map(|(key, value)| (key.of_base(file), value.of_base(file))),
+                below: node.below.iter().map(|(key, at)| (key.clone(), offset + at)).collect(),
+                is_mapping: node.is_mapping,
+            }
+        }));
+        self.merge_below(0, offset);
+    }
+
+    fn merge_below(&mut self, own: usize, base: usize) {
+        for (key, child) in self.0[base].below.clone() {
+            match self.0[own].below.get(&key) {
+                None => drop(self.0[own].below.insert(key, child)),
+                Some(&known) if self.0[known].is_mapping && self.0[child].is_mapping => {
+                    let copy = self.copied_below(own, &key);
+                    self.merge_below(copy, child);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
     fn around(&self, path: &[String]) -> (SourceSpan, SourceSpan) {
         let found = self.walk(path).filter_map(|node| node.places.clone()).last();
         found.unwrap_or((SourceSpan::Nowhere, SourceSpan::Nowhere))

@@ -67,6 +67,8 @@ pub struct Kind {
     pub narrowed: &'static [&'static str],
     /// True if it runs a program of the person's own ([`Stage::RUNS_PROGRAM`]).
     pub runs_program: bool,
+    /// True if its work beside its items is quick ([`Stage::QUICK`]).
+    pub quick: bool,
     /// Parameters with `${NAME}` for the stage itself.
     pub templates: &'static [&'static str],
     makes_by: fn(&Value) -> Option<ArtifactType>,
@@ -110,6 +112,7 @@ impl Kind {
             place,
             narrowed: S::NARROWED,
             runs_program: S::RUNS_PROGRAM,
+            quick: S::QUICK,
             templates: S::TEMPLATES,
             makes_by: S::makes_by,
             items_by: S::items_by,

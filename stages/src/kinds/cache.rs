@@ -68,6 +68,7 @@ impl Stage for CacheVolumes {
     const ITEMS: &'static [Items] =
         &[Items { what: "candidates", reads: "volumes", holds: &["candidates.bin"] }];
     const POOL: Pool = Pool::Cpu;
+    const QUICK: bool = true;
     const DEMAND: Demand = Demand::VOLUMES;
 
     fn check(&self) -> Vec<(String, String)> {

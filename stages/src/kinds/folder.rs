@@ -96,6 +96,7 @@ impl Stage for Folder {
     const MAKES: ArtifactType = ArtifactType::Dataset;
     const LOCATORS: &'static [&'static str] = &["path", "manifest"];
     const POOL: Pool = Pool::Io;
+    const QUICK: bool = true;
 
     fn check(&self) -> Vec<(String, String)> {
         let names = self.label_names.labels().err().unwrap_or_default().into_iter();

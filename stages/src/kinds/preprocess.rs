@@ -42,6 +42,7 @@ impl Stage for Preprocess {
     const ITEMS: &'static [Items] =
         &[Items { what: "volume", reads: "dataset", holds: &["image.nii", "geometry.json"] }];
     const POOL: Pool = Pool::Cpu;
+    const QUICK: bool = true;
     const DEMAND: Demand = Demand::VOLUMES;
 
     fn check(&self) -> Vec<(String, String)> {

@@ -69,6 +69,7 @@ impl Stage for SplitCases {
     const MAKES: ArtifactType = ArtifactType::Split;
     const LOCATORS: &'static [&'static str] = &["datalist"];
     const POOL: Pool = Pool::Cpu;
+    const QUICK: bool = true;
     const DEMAND: Demand = Demand::HERE;
     const SEED: Seed = Seed::Own;
 

@@ -63,6 +63,7 @@ impl Stage for Statistics {
     const ITEMS: &'static [Items] =
         &[Items { what: "case", reads: "dataset", holds: &[FACTS, BINS] }];
     const POOL: Pool = Pool::Cpu;
+    const QUICK: bool = true;
     const DEMAND: Demand = Demand::VOLUMES;
 
     /// The listing and the files of the cases to learn and to choose from.

@@ -10,6 +10,7 @@ use crate::executor::remote::attempt;
 use crate::globals::Globals;
 use crate::home::Home;
 use crate::outputs;
+use crate::packs;
 use crate::parse_size;
 use crate::runs;
 use crate::text_table::{Cell, TableFormat, TextTable};
@@ -55,6 +56,9 @@ impl GcArgs {
         let gone = store.collect(&limits)?;
         if !self.dry_run {
             outputs::prune(&home)?;
+            let (runs, _) = runs::all(&home)?;
+            let rows = runs.iter().flat_map(|run| &run.record.stages);
+            packs::prune(&home, rows.filter_map(|row| row.artifact.as_ref()))?;
             attempt::remove_old(home.store(), OLD_ATTEMPT)?;
         }
         let sheet = sheet(&gone);

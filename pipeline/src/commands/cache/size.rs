@@ -88,7 +88,8 @@ pub fn needed_by_none_but(home: &Home, own: &[StoredRun], rest: &[StoredRun]) ->
 
 /// Fingerprints of a run's stages.
 pub(super) fn needs(run: &StoredRun) -> Vec<Fingerprint> {
-    run.record.stages.iter().filter_map(|stage| stage.fingerprint).collect()
+    let earlier = run.record.earlier.iter().filter_map(|earlier| earlier.fingerprint);
+    run.record.stages.iter().filter_map(|stage| stage.fingerprint).chain(earlier).collect()
 }
 
 fn by_workflow(runs: &[StoredRun]) -> BTreeMap<String, Vec<Fingerprint>> {

@@ -21,11 +21,14 @@ impl Train {
         self.other_network(sight).into_iter().chain(patch).collect()
     }
 
-    /// Trouble of a training that starts from one of the same workflow.
+    /// Trouble of a training that starts from one of the same workflow, or of an earlier run.
     fn other_network(&self, sight: &Foresight) -> Option<String> {
         let start = (sight.ancestor)(&["start"])?;
-        let there: Train = start.params_of(Train::NAME)?;
-        let differs = network_differences(&there.network, &self.network);
+        let there = match start.model {
+            Some(ref model) => model.network.clone(),
+            None => start.params_of::<Train>(Train::NAME)?.network,
+        };
+        let differs = network_differences(&there, &self.network);
         (!differs.is_empty()).then(|| {
             format!(
                 "the network of its start '{}' is another one ({differs}); give 'network' the \
