@@ -184,7 +184,7 @@ mod tests {
 name: w
 folds: 3
 stages:
-  dataset: { uses: synthesize }
+  dataset: { uses: synthesize, with: { cases: 6, shape: [24, 24, 24] } }
   split: { uses: split, needs: [dataset], with: { training: 4, testing: 2 } }
   volumes: { uses: preprocess, needs: [dataset], with: { intensity: { zscore: all } } }
   cache: { uses: cache, needs: [dataset, volumes, split] }
@@ -233,7 +233,9 @@ stages:
     fn folds_without_one_split_or_beside_a_sweep_over_folds_are_mistakes() {
         let wrong = |from: &str, to: &str| parsed(&TEXT.replace(from, to)).err().expect(to);
         assert!(wrong("folds: 3", "folds: 1").contains("from 2 to 300"));
-        let none = parsed("name: w\nfolds: 3\nstages:\n  dataset: { uses: synthesize }\n");
+        let none = parsed(
+            "name: w\nfolds: 3\nstages:\n  dataset: { uses: synthesize, with: { cases: 6, shape: [24, 24, 24] } }\n",
+        );
         assert!(none.err().expect("no split").contains("there is none"));
         let swept = format!("{TEXT}sweep: {{ folds: 3 }}\n");
         assert!(parsed(&swept).err().expect("twice").contains("beside 'folds' at the top"));

@@ -36,7 +36,7 @@ stages:
     assert_eq!(
         mistakes(&wrong),
         [
-            "w.yaml:1:1: key 'fast': there is no such key; known are 'name', 'seed', 'stages', 'sweep' or 'extends'",
+            "w.yaml:1:1: key 'fast': there is no such key; known are 'name', 'seed', 'folds', 'stages', 'sweep' or 'extends'",
             "w.yaml:1:32: stage 'b': key 'rate': must be a number, but is the text 'fast'",
         ]
     );
@@ -78,7 +78,7 @@ stages:
     assert_eq!(
         mistakes(text),
         [
-            "w.yaml:2:1: key 'stagse': there is no such key; known are 'name', 'seed', 'stages', 'sweep' or 'extends'; did you mean 'stages'?",
+            "w.yaml:2:1: key 'stagse': there is no such key; known are 'name', 'seed', 'folds', 'stages', 'sweep' or 'extends'; did you mean 'stages'?",
             "w.yaml:4:17: stage 'data': key 'uses': there is no kind 'sorce'; kinds are 'source', 'split', 'train', 'mix' or 'pair'; did you mean 'source'?",
             "w.yaml:7:13: stage 'model': key 'needs.0': there is no stage 'dta'; did you mean 'data'?",
             "w.yaml:8:11: stage 'model': key 'with': needs the key 'epochs': a whole number",
