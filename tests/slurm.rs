@@ -183,7 +183,7 @@ fn programs_of_a_persons_own_run_in_jobs_and_end_with_them() {
     let hangs = PROGRAMS.replace("ls ${inputs", "setsid sleep 4242 & sleep 4243; ls ${inputs");
     there.write("workflow.yaml", &hangs);
     // The programs themselves, not those that name them in a line.
-    let sleeping = || matching("sleep\0424", "").len();
+    let sleeping = || matching("sleep\x00424", "").len();
     let child = there.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
     wait_until("the program to run", || sleeping() == 2);
     there.voxflow(&["stop", "latest", "--site", "site.yaml"]);

@@ -77,7 +77,7 @@ pub fn entry_path(store: &Path, fingerprint: &Fingerprint) -> PathBuf {
 /// replaced since `stat` was taken.
 pub(crate) fn set_aside(path: &Path, stat: &FileStat, bad: &Path) -> Result<()> {
     let now = FileStat::of(path)?;
-    if !now.is_some_and(|now| (now.device, now.inode) == (stat.device, stat.inode)) {
+    if now.is_none_or(|now| (now.device, now.inode) != (stat.device, stat.inode)) {
         return Ok(());
     }
     disk::create_folders(bad).map_err(Error::in_store)?;

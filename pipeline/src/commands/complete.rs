@@ -89,8 +89,8 @@ impl<'a> CommandLine<'a> {
     }
 
     fn file(&self) -> Option<&Path> {
-        let files = self.before.iter().skip(1).map(Path::new);
-        files.filter(|file| file.is_file()).next_back()
+        let mut files = self.before.iter().skip(1).map(Path::new);
+        files.rfind(|file| file.is_file())
     }
 
     /// Only `params FILE STAGE` takes stages as words.

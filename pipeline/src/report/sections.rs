@@ -188,12 +188,11 @@ fn by_case(rows: &[&MetricRow], dice: &BTreeMap<String, f64>) -> TextTable {
     }
     let mut sheet =
         TextTable::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
-    let mut order: Vec<(usize, (Option<&str>, Option<&str>))> =
-        lines.items.iter().copied().enumerate().collect();
+    let mut order: Vec<_> = lines.items.iter().copied().enumerate().collect();
     let dice = |case: Option<&str>| case.and_then(|case| dice.get(case)).copied();
     // A case without a Dice goes last.
-    order.sort_by(|(_, a), (_, b)| {
-        let [a, b] = [a.0, b.0].map(|case| dice(case).unwrap_or(f64::INFINITY));
+    order.sort_by(|(_, one), (_, other)| {
+        let [a, b] = [one.0, other.0].map(|case| dice(case).unwrap_or(f64::INFINITY));
         a.total_cmp(&b)
     });
     for (line, (case, label)) in order {

@@ -53,7 +53,9 @@ pub fn run(words: &[String], bounds: &Bounds, surroundings: &Surroundings) -> Re
             let ending = Ending::NotStarted(start::reason(words, &error));
             Some(LastWord { ending, usage: Usage::default() })
         }
-        Ok(group) => Supervision::new(group, bounds, surroundings, signals, &mut line).to_the_end(),
+        Ok(group) => {
+            Supervision::new(group, bounds, surroundings, signals, &mut line).into_last_word()
+        }
     };
     if let Some(last_word) = last_word {
         let text = serde_json::to_vec(&last_word).unwrap_or_default();
@@ -121,7 +123,7 @@ impl<'a> Supervision<'a> {
 
     /// Waits for the end, and removes a container that is left; `None` if nobody is there to hear
     /// of it.
-    fn to_the_end(mut self) -> Option<LastWord> {
+    fn into_last_word(mut self) -> Option<LastWord> {
         let ending = self.watch();
         if ending != Some(Ending::Exited(0)) {
             self.remove_container();

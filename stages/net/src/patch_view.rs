@@ -293,8 +293,7 @@ fn sampling_grid(rows: [[f32; 4]; 3], scale: [f32; 3], sides: [i64; 3], device: 
         }
         parts[at].reshape(shape)
     };
-    let mut positions = part(0) + part(1);
-    positions = positions + part(2);
+    let mut positions = part(0) + part(1) + part(2);
     positions += part(3);
     positions *= part(4);
     positions.permute([1, 2, 3, 0]).unsqueeze(0)
