@@ -1,5 +1,4 @@
-//! What earlier runs made: their artifacts as inputs of other workflows, what a plan foretells from
-//! them, stores below one's own, and runs that are reproduced.
+//! Artifacts of earlier runs: as inputs of other workflows, in the forecast of a plan, stores below one's own, and runs that are reproduced.
 
 mod lab;
 
@@ -158,7 +157,7 @@ fn decisions(plan: &Value) -> String {
     each.collect::<Vec<_>>().join(" ")
 }
 
-/// What a run did, in the words of a plan.
+/// The outcomes of a run, in the words of a plan.
 fn done(run: &Record) -> String {
     run.outcomes().replace("=made", "=run").replace("=reused", "=reuse")
 }

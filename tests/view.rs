@@ -65,7 +65,7 @@ fn a_page_holds_every_voxel_and_asks_nobody_for_anything() {
     assert!(page.contains("data-window=\"-160,240\"") && page.contains(">Lung<"));
 }
 
-/// What a person does with a viewer; what is seen then is left on the body.
+/// A person's actions in a viewer; the results are left on the body.
 const A_VISIT: &str = "(async () => {
   const seen = document.body.dataset, find = (query) => document.querySelector(query);
   const wait = () => new Promise((done) => setTimeout(done, 150));
@@ -149,7 +149,7 @@ fn the_pages_of_a_stages_cases_lead_to_one_another() {
     assert_eq!((shown.code, shown.out.as_str()), (0, "one/phantom_01.html\n"), "{}", shown.err);
 }
 
-/// What a person does with the report of a test.
+/// A person's actions on the report of a test.
 const A_READING: &str = "(async () => {
   const seen = document.body.dataset, find = (query) => document.querySelector(query);
   const wait = () => new Promise((done) => setTimeout(done, 60));

@@ -1,6 +1,6 @@
-//! How fast a training can be on a graphics card, on paper: for each training of the workflows, its
-//! operations, traffic and launches for a step, and for some cards the patches a second with what
-//! limits them.
+//! A roofline of trainings on graphics cards, on paper: for each training of the workflows its
+//! operations, traffic and launches for a step, and for some cards the patches a second with their
+//! limit.
 //!
 //!     cargo run --example roofline -- WORKFLOW.yaml[=LAUNCHES]...
 //!

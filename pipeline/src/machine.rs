@@ -133,7 +133,7 @@ pub fn git_commit() -> Option<String> {
 /// Unit of the kernel's counts of input and output, in bytes.
 const BLOCK: u64 = 512;
 
-/// What the kernel counted for a process.
+/// A process's use, as the kernel counted it.
 pub(crate) fn usage_of(counted: &libc::rusage) -> Usage {
     Usage {
         cpu_seconds: seconds(counted.ru_utime) + seconds(counted.ru_stime),

@@ -212,10 +212,10 @@ mod tests {
         Program {
             name: "own".into(),
             words: ["python3", "a.py", "--fast"].map(String::from).into(),
-            environment: [("MODE", "fast"), ("HOME", "/work/w")]
+            environment: [("MODE", "fast"), ("HOME", "/scratch/w")]
                 .map(|(name, value)| (name.into(), value.into()))
                 .into(),
-            folder: "/work/w".into(),
+            folder: "/scratch/w".into(),
             container: None,
             limits,
         }
@@ -223,7 +223,7 @@ mod tests {
 
     fn container(network: bool, gpu: bool) -> Container {
         let digest = format!("sha256:{}", "a".repeat(64));
-        let mounts = [("/data, all", false), ("/work", true)];
+        let mounts = [("/data, all", false), ("/scratch", true)];
         let mounts =
             mounts.map(|(path, is_writable)| Mount { path: path.into(), is_writable }).into();
         Container { image: Image::Registry { name: "python".into(), digest }, mounts, network, gpu }
@@ -241,10 +241,10 @@ mod tests {
         let closed = line("podman", EngineFamily::Podman, &container(false, false));
         for part in [
             "/bin/podman run --rm --init --pull never --name voxflow-",
-            "--workdir /work/w --network none",
+            "--workdir /scratch/w --network none",
             "--mount type=bind,\"src=/data, all\",\"dst=/data, all\",ro",
-            "--mount type=bind,src=/work,dst=/work --user",
-            "--env HOME=/work/w --env MODE --entrypoint python3 docker.io/library/python@sha256",
+            "--mount type=bind,src=/scratch,dst=/scratch --user",
+            "--env HOME=/scratch/w --env MODE --entrypoint python3 docker.io/library/python@sha256",
         ] {
             let part = if rustix::process::getuid().is_root() {
                 part.to_string()

@@ -39,7 +39,7 @@ pub struct ReproduceArgs {
     /// Run: an id, a folder, or a packed file
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// Where the data lies here, if elsewhere: for the stage, or for all that miss theirs
+    /// The data's place here, if it is another: for the stage, or for all that miss theirs
     #[arg(long, value_name = "[STAGE=]PATH")]
     pub data: Vec<String>,
     /// Change a parameter, for example final.overlap=0.5; may be repeated

@@ -10,7 +10,7 @@ const MOST_FOLDERS: usize = 16;
 /// Components of a path like "/data", which is not given up for "/".
 const TOP: usize = 2;
 
-/// What a program sees in its container: its workplace and `unfinished` to write, the files behind
+/// The mounts of a program's container: its workplace and `unfinished` to write, the files behind
 /// its inputs and `scripts` to read.
 pub(super) fn of_program(
     place: &Workplace,
