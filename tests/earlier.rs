@@ -1,4 +1,5 @@
-//! Artifacts of earlier runs: as inputs of other workflows, in the forecast of a plan, stores below one's own, and runs that are reproduced.
+//! Artifacts of earlier runs: as inputs of other workflows, in the forecast of a plan, in stores
+//! below one's own, and in runs that are reproduced.
 
 mod lab;
 

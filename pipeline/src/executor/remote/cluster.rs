@@ -110,6 +110,8 @@ pub enum Ended {
     Timeout,
     /// Its node failed, or it was preempted.
     NodeFailed,
+    /// A node could not launch it; it stays in the queue, held.
+    LaunchFailed,
     /// Cancelled by a user or administrator.
     Cancelled,
     /// Unknown to the cluster.

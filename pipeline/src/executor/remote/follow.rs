@@ -1,7 +1,7 @@
 //! Follows attempts at a stage until one succeeds.
 
 use super::attempt::{Attempt, AttemptJob, Shard, Start};
-use super::cluster::{Cluster, JobId, JobState, JobStatus, JobWants};
+use super::cluster::{Cluster, Ended, JobId, JobState, JobStatus, JobWants};
 use super::making::RemoteMaking;
 use super::relay::Listener;
 use super::retry::{Evidence, RetryDecision, Tries};
@@ -215,6 +215,10 @@ impl<'a> Follow<'a> {
             watched.last_seen = Instant::now();
             *lock(&watched.handle.job) = Some(seen.job.clone());
             self.say_state(seen);
+            if seen.state == JobState::Over(Ended::LaunchFailed) {
+                // It would stay in the queue for ever; another attempt takes its place.
+                watched.handle.cancel();
+            }
         }
         let output = self.making.shared.store.join("batches").join(&watched.job.batch);
         let output = end_of(&output.join(format!("{}.out", watched.job.index)));

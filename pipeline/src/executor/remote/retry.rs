@@ -133,7 +133,7 @@ impl Tries {
             _ if is_out_of_memory(ended, seen, evidence.output) => self.out_of_memory(),
             Ended::Cancelled => cancelled(seen),
             Ended::Timeout => self.out_of_time(evidence.has_moved),
-            Ended::NodeFailed => {
+            Ended::NodeFailed | Ended::LaunchFailed => {
                 self.again_for_node(&format!("node failure ({})", seen.why), &seen.node)
             }
             _ if !evidence.has_started => self.never_started(seen, last_line(evidence.output)),
@@ -300,6 +300,7 @@ mod tests {
             |state: &JobStatus, times| after(times, &Evidence { seen: Some(state), ..nothing() });
         again(of(&ended(Ended::NodeFailed), 1), "node failure");
         again(of(&ended(Ended::NodeFailed), 4), "node failure");
+        again(of(&ended(Ended::LaunchFailed), 1), "node failure");
         fails(of(&ended(Ended::NodeFailed), 5), "5 times");
         fails(of(&ended(Ended::Cancelled), 1), "job 17_0 was cancelled: by uid 0");
         let RetryDecision::Again { more_memory: true, .. } = of(&ended(Ended::OutOfMemory), 1)

@@ -40,6 +40,10 @@ const HELD: [&str; 9] = [
     "NodeDown",
 ];
 
+/// The beginning of the reason of a job that a node could not launch: Slurm puts it back into the
+/// queue, and holds it there until somebody releases or cancels it.
+const LAUNCH_FAILED: &str = "launch failed";
+
 pub struct Slurm {
     site: SlurmSite,
     /// Queried at the first submission: a run with nothing to do never contacts Slurm.
@@ -225,6 +229,7 @@ fn own(batch: &str) -> Option<String> {
 /// Maps Slurm's state names.
 fn state_of(word: &str, why: &str) -> Option<JobState> {
     Some(match word {
+        "PENDING" if why.starts_with(LAUNCH_FAILED) => JobState::Over(Ended::LaunchFailed),
         "PENDING" if HELD.iter().any(|held| why.starts_with(held)) => JobState::Held,
         "PENDING" | "REQUEUED" | "REQUEUE_FED" => JobState::Waiting,
         "REQUEUE_HOLD" | "SPECIAL_EXIT" => JobState::Held,
@@ -308,6 +313,8 @@ mod tests {
         assert_eq!((seen.state, seen.why.as_str()), (JobState::Waiting, "Priority"));
         let held = queue_line("vf-0a1b2c3d|17|0|PENDING|PartitionTimeLimit|").unwrap();
         assert_eq!(held.state, JobState::Held);
+        let failed = queue_line("vf-0a1b2c3d|17|0|PENDING|launch failed requeued held|").unwrap();
+        assert_eq!(failed.state, JobState::Over(Ended::LaunchFailed));
         let over = queue_line("vf-0a1b2c3d|17|0|NODE_FAIL|None|n1").unwrap();
         assert_eq!((over.state, over.why.as_str()), (JobState::Over(Ended::NodeFailed), ""));
         assert_eq!(queue_line("train|17|0|RUNNING|None|n1"), None);
