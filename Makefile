@@ -4,7 +4,7 @@ VOXFLOW := target/debug/voxflow
 # What the benchmarks measure: the release build where there is one.
 MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build wheel test-wheel demo test test-device torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet bench-plateau tables check doc pictures clean
+.PHONY: help setup build wheel test-wheel demo test test-device torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet bench-plateau bench-builds tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-plateau: setup ## what 'epochs: auto' would have saved and lost on trainin
 
 bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars
 	python3 scripts/python.py tables tests/bench/tables.py $(MEASURED)
+
+bench-builds: ## measure two builds side by side (BEFORE=… and AFTER=… are their programs)
+	@python3 tests/bench/builds.py $(BEFORE) $(AFTER) $(ARGS)
 
 tables: build ## run the queries of docs/tables.md as they stand there
 	python3 scripts/python.py tables scripts/tables.py $(VOXFLOW)
