@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use voxflow_stages::image::Volume;
-use voxflow_stages::image::nifti::{read_image, read_label};
+use voxflow_stages::image::nifti::{read_image, read_label, write_volume_f32};
 
 /// Two configurations of three folds: six cases, two validated in each fold, and two that test.
 const FOLDS: &str = "
@@ -116,6 +116,15 @@ fn one_command_goes_from_the_images_to_a_model_chosen_by_out_of_fold_cases() {
     let tested = run.folder.join("outputs/final/predictions/case_07.nii.gz");
     let [one, other] = [lab.path("labels/case_07.nii.gz"), tested];
     assert!(fs::read(one).unwrap() == fs::read(other).unwrap());
+    // The training cases of all folds are those that an image is compared with.
+    let mut affine = [[0.0; 4]; 4];
+    (0..3).for_each(|axis| affine[axis][axis] = 9.0);
+    affine[3][3] = 1.0;
+    let thick = Volume { channels: 1, shape: [8; 3], data: vec![0.5; 512], affine };
+    write_volume_f32(&lab.path("thick.nii.gz"), &thick, true).unwrap();
+    let shown = lab.voxflow(&["predict", "--model", "latest", "thick.nii.gz", "--out", "thick"]);
+    assert!(shown.err.contains("those of 6 training cases"), "{}", shown.err);
+
     let shown = lab.voxflow(&["export", "latest", "--out", "bundle"]);
     assert_eq!(shown.code, 1);
     let words = format!("is an ensemble of {models} models, and this format holds a single one");
@@ -236,4 +245,15 @@ fn what_cannot_be_joined_is_refused_by_name() {
     );
     let missing = second.replace(other, "needs: [scores, other]");
     wrong(&missing, 1, "'scores-fold0' was predicted by a model that is not among the 'needs'");
+    // The folds of a datalist are all of them, and each case validates once.
+    let listed = NNUNET.replace("{ testing: 2, order: listed }", "{ datalist: splits.json }");
+    let write_splits = |validated: &[&str]| {
+        let fold = |case: &&str| serde_json::json!({ "train": ["case_06"], "val": [case] });
+        let folds: Vec<Value> = validated.iter().map(fold).collect();
+        lab.write("splits.json", &serde_json::json!(folds).to_string());
+    };
+    write_splits(&["case_00", "case_01", "case_02"]);
+    wrong(&listed, 2, "has 3 folds, and 'folds' is 2: write 'folds: 3'");
+    write_splits(&["case_00", "case_00"]);
+    wrong(&listed, 2, "cases that validate in several folds: case_00");
 }

@@ -9,8 +9,9 @@ use voxflow_cache::Store;
 use voxflow_stages::Kind;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::foresight::{Ancestor, Foresight};
+use voxflow_stages::stage::ArtifactType;
 
-/// Trouble of the stages to be made. `memory` is that of the machine that makes them
+/// Trouble of the stages to be made, and of folds. `memory` is that of the machine that makes them
 /// ([`Foresight::memory`]).
 pub fn of_plan(plan: &Plan, store: &Store, memory: Option<u64>) -> Vec<String> {
     let listing = |stage: &StageSpec| match plan.artifact(&stage.id) {
@@ -21,8 +22,15 @@ pub fn of_plan(plan: &Plan, store: &Store, memory: Option<u64>) -> Vec<String> {
         None => stage.kind.listing(&stage.params),
     };
     let stages = plan.workflow.stages.iter().enumerate();
-    let open = stages.filter(|(index, _)| plan.is_open(*index)).map(|(_, stage)| stage);
-    open.flat_map(|stage| of_stage(&plan.workflow, stage, &listing, memory)).collect()
+    let told = stages.filter(|(index, stage)| plan.is_open(*index) || deals_folds(stage));
+    let told = told.map(|(_, stage)| stage);
+    told.flat_map(|stage| of_stage(&plan.workflow, stage, &listing, memory)).collect()
+}
+
+/// True for the split of a workflow's first fold: one that is reused does not know how many folds
+/// this workflow has.
+fn deals_folds(stage: &StageSpec) -> bool {
+    stage.makes == ArtifactType::Split && stage.fold.as_ref().is_some_and(|fold| fold.number == 0)
 }
 
 /// Trouble of a workflow, with datasets that lie in folders.
@@ -52,7 +60,8 @@ fn of_stage(
         let (id, kind, params) = (&*found.id, found.kind.name, &found.params);
         Some(Ancestor { id, kind, params, listing: listing(found), model: None })
     };
-    let troubles = stage.kind.foresee(&stage.params, &Foresight { ancestor: &ancestor, memory });
+    let sight = Foresight { ancestor: &ancestor, memory, folds: workflow.folds };
+    let troubles = stage.kind.foresee(&stage.params, &sight);
     troubles.into_iter().map(|trouble| format!("stage '{}': {trouble}", stage.id)).collect()
 }
 

@@ -38,4 +38,6 @@ pub struct Foresight<'a> {
     /// Bytes of memory of the machine that will make it; `None` if unknown, or if a graphics card
     /// with memory of its own takes part.
     pub memory: Option<u64>,
+    /// The workflow's number of folds, if a run makes all of them.
+    pub folds: Option<u32>,
 }

@@ -320,3 +320,28 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
         None
     }
 }
+
+/// "model-fold0": the id of a stage that is made for each fold of a cross-validation.
+pub fn id_of_fold(written: &str, fold: u32) -> String {
+    format!("{written}-fold{fold}")
+}
+
+/// The id in the file, and the fold, of a stage that is made for each; `None` for other stages.
+pub fn fold_of_id(id: &str) -> Option<(&str, u32)> {
+    let (written, number) = id.rsplit_once("-fold")?;
+    let fold = number.parse().ok().filter(|fold: &u32| fold.to_string() == number)?;
+    (!written.is_empty()).then_some((written, fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_folds_stage_tells_both() {
+        assert_eq!(fold_of_id(&id_of_fold("fine-fold", 12)), Some(("fine-fold", 12)));
+        for other in ["model", "model-fold", "model-fold01", "model-fold+1", "-fold1"] {
+            assert_eq!(fold_of_id(other), None, "{other}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use crate::run::StageRecord;
 use crate::run_set::{Member, RunSet};
 use crate::runs::{self, StoredRun};
 use crate::tables::Variants;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
 use voxflow_stages::image::Geometry;
@@ -89,18 +90,37 @@ pub fn trained_on(home: &Home, name: &str) -> Vec<Geometry> {
         return vec![];
     }
     let Ok((run, id)) = run_and_stage(home, name) else { return vec![] };
-    let needs = run.record.stage(&id).into_iter().flat_map(|stage| stage.needs.values().flatten());
-    let sources = needs.filter_map(|need| run.record.stage(need));
-    let geometries = sources.flat_map(|stage| {
+    // A case that several folds train on counts once.
+    let mut grids: BTreeMap<&str, &str> = BTreeMap::new();
+    for stage in sources(&run, &id) {
         let files = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
         let files = files.filter(|name| is_training_grid(name));
-        let run = &run;
-        files.filter_map(move |name| {
-            let path = path::file(run, &stage.stage, name).ok()?;
-            serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-        })
+        grids.extend(files.map(|name| (name.as_str(), stage.stage.as_str())));
+    }
+    let geometries = grids.into_iter().filter_map(|(name, stage)| {
+        let path = path::file(&run, stage, name).ok()?;
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     });
     geometries.collect()
+}
+
+/// The stages with the training cases of a model: those that it read, or, of one made of models,
+/// those that these read.
+fn sources<'a>(run: &'a StoredRun, id: &str) -> Vec<&'a StageRecord> {
+    let needs = run.record.stage(id).into_iter().flat_map(|stage| stage.needs.values().flatten());
+    let stages: Vec<&StageRecord> = needs.filter_map(|need| run.record.stage(need)).collect();
+    let has_cases = |stage: &&StageRecord| {
+        stage.artifact.iter().flat_map(|one| one.0.keys()).any(|name| is_training_grid(name))
+    };
+    if stages.iter().any(has_cases) {
+        return stages;
+    }
+    let models = stages.into_iter().filter(|stage| has_model(stage));
+    models.flat_map(|model| sources(run, &model.stage)).collect()
+}
+
+fn has_model(stage: &StageRecord) -> bool {
+    stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
 }
 
 /// True for "training/case_01/geometry.json".
@@ -136,10 +156,7 @@ fn run_and_stage(home: &Home, name: &str) -> Result<(StoredRun, String)> {
 
 /// The only stage with a model of which no other model is made; errors if several.
 fn only(run: &StoredRun) -> Result<&StageRecord> {
-    let has_model = |stage: &&StageRecord| {
-        stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
-    };
-    let all: Vec<&StageRecord> = run.record.stages.iter().filter(has_model).collect();
+    let all: Vec<&StageRecord> = run.record.stages.iter().filter(|one| has_model(one)).collect();
     let is_last = |stage: &&StageRecord| {
         let mut needed = all.iter().flat_map(|other| other.needs.values().flatten());
         !needed.any(|id| *id == stage.stage)

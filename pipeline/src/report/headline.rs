@@ -1,10 +1,12 @@
 //! Scores in words: mean Dice on testing and validation cases with spread, interval and worst case.
 
 use super::charts;
-use super::subject::RunSubject;
+use super::subject::{RunSubject, Scored};
 use crate::humanize;
 use crate::tables::{self, Headlines};
 use crate::text_table::short;
+use std::collections::BTreeSet;
+use voxflow_stages::stage::fold_of_id;
 
 /// A main score in large type.
 pub struct Tile {
@@ -62,7 +64,7 @@ struct Facts {
 
 fn facts(subject: &RunSubject, stage: &str) -> Facts {
     let Some(place) = subject.scored().into_iter().find(|place| place.stage == stage) else {
-        return Facts::default();
+        return facts_of_folds(subject, stage);
     };
     let of = |metric: &str| {
         let mut rows = subject.tables.metrics.iter().filter(|row| row.stage == stage);
@@ -84,6 +86,25 @@ fn facts(subject: &RunSubject, stage: &str) -> Facts {
         interval: ends.map(|(low, high)| format!("{}–{}", short(low), short(high))),
         worst: worst.map(|(case, dice)| (case.clone(), *dice)),
     }
+}
+
+/// Facts of a mean over folds; its spread over cases is that of no single stage.
+fn facts_of_folds(subject: &RunSubject, written: &str) -> Facts {
+    let is_fold = |place: &Scored| fold_of_id(&place.stage).is_some_and(|(of, _)| of == written);
+    let folds: Vec<Scored> = subject.scored().into_iter().filter(is_fold).collect();
+    if folds.is_empty() {
+        return Facts::default();
+    }
+    let stages: BTreeSet<&str> = folds.iter().map(|place| place.stage.as_str()).collect();
+    let cases: usize = stages.iter().map(|stage| subject.cases(stage)).sum();
+    let each = folds.iter().flat_map(|place| charts::dice_of_cases(subject, place));
+    let words = format!(
+        "mean of {}, {}",
+        humanize::count(stages.len() as u64, "fold"),
+        humanize::count(cases as u64, "case")
+    );
+    let worst = each.min_by(|a, b| a.1.total_cmp(&b.1));
+    Facts { cases: Some(words), worst, ..Facts::default() }
 }
 
 fn score(subject: &RunSubject, part: &str, stage: &str, dice: f64) -> String {

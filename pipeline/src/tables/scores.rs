@@ -5,7 +5,7 @@ use crate::text_table::{Cell, TextTable, short};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 use voxflow_stages::Metric;
-use voxflow_stages::stage::Yields;
+use voxflow_stages::stage::{Yields, fold_of_id};
 
 /// Metrics shown per label with their headings and the counts of their cases, in this order;
 /// `show --stage` prints the rest.
@@ -110,7 +110,8 @@ fn labels(groups: &[ScoreGroup], of: &ScoreGroup) -> usize {
 }
 
 /// Headline score with its stage: mean Dice from the last test, else the last validation, else
-/// validation during training.
+/// validation during training. Of stages made for each fold it is the folds' mean, under the id in
+/// the file.
 pub fn headline(rows: &[MetricRow]) -> Option<(&str, f64)> {
     headline_of(rows.iter().map(|row| (&*row.stage, &*row.kind, &row.found)))
 }
@@ -128,16 +129,45 @@ fn dice_of<'a>(
     wanted: &[Yields],
 ) -> Option<(&'a str, f64)> {
     let dice = |wanted: Yields, grid: Option<&str>| {
-        rows.clone().rev().find_map(|(stage, kind, found)| {
+        let found = rows.clone().filter_map(|(stage, kind, found)| {
             let mean = found.metric == "dice" && found.label.is_none() && found.case.is_none();
             let of_kind = Kind::yields_of(kind) == wanted;
             let fits = of_kind && mean && (grid.is_none() || found.grid.as_deref() == grid);
             found.value.filter(|_| fits).map(|value| (stage, value))
-        })
+        });
+        over_folds(found).map(|score| (score.stage, score.mean))
     };
     wanted.iter().find_map(|yields| {
         GRIDS.iter().find_map(|grid| dice(*yields, Some(grid))).or_else(|| dice(*yields, None))
     })
+}
+
+/// The score of a stage, or of all stages that are made for the folds of one in the file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct StageScore<'a> {
+    /// The stage's id; of folds that in the file.
+    pub stage: &'a str,
+    pub mean: f64,
+    /// Scored folds; `None` for a stage that is made once.
+    pub folds: Option<usize>,
+}
+
+/// The last score among those of stages, in order: of a fold's stage the mean over all folds of the
+/// last score of each, since a fold alone has seen a part of the cases.
+pub(super) fn over_folds<'a>(
+    found: impl DoubleEndedIterator<Item = (&'a str, f64)> + Clone,
+) -> Option<StageScore<'a>> {
+    let (stage, mean) = found.clone().next_back()?;
+    let Some((written, _)) = fold_of_id(stage) else {
+        return Some(StageScore { stage, mean, folds: None });
+    };
+    let of_folds = found.filter_map(|(stage, value)| {
+        fold_of_id(stage).filter(|(other, _)| *other == written).map(|(_, fold)| (fold, value))
+    });
+    let by_fold: BTreeMap<u32, f64> = of_folds.collect();
+    let folds = by_fold.len();
+    let mean = by_fold.into_values().sum::<f64>() / folds as f64;
+    Some(StageScore { stage: written, mean, folds: Some(folds) })
 }
 
 /// A run's mean Dice on validation and testing cases, each with its stage.
@@ -221,6 +251,33 @@ final  testing  original  spleen  hd95 mm          –  –
         rows.retain(|row| row.kind == "train");
         assert_eq!(headline(&rows), Some(("model", 0.75)));
         assert_eq!(headline(&[]), None);
+    }
+
+    #[test]
+    fn the_score_of_folds_is_their_mean_whichever_ended_last() {
+        let row = |stage: &str, kind: &str, dice: f64, epoch: Option<u32>| {
+            let mut row = example("r1", dice).metrics.remove(0);
+            (row.stage, row.kind) = (stage.into(), kind.into());
+            row.found = Metric::new("dice", dice).split("validation").grid("original");
+            row.found.epoch = epoch;
+            row
+        };
+        let curve =
+            |fold: u32, dice, epoch| row(&format!("model-fold{fold}"), "train", dice, Some(epoch));
+        let mut rows = vec![
+            curve(1, 0.1, 1),
+            curve(0, 0.2, 1),
+            curve(1, 0.5, 2),
+            curve(2, 0.9, 1),
+            curve(0, 0.4, 2),
+        ];
+        assert_eq!(headline(&rows), Some(("model", (0.4 + 0.5 + 0.9) / 3.0)));
+        let fold = |fold: u32, dice| row(&format!("scores-fold{fold}"), "validate", dice, None);
+        rows.extend([fold(2, 0.9), fold(0, 0.6), fold(1, 0.3)]);
+        assert_eq!(headline(&rows), Some(("scores", (0.6 + 0.3 + 0.9) / 3.0)));
+        rows.push(row("chosen", "select", 0.7, None));
+        let pooled = Some(("chosen".to_string(), 0.7));
+        assert_eq!(Headlines::of(&rows), Headlines { validation: pooled, test: None });
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! score.
 
 use super::column::{Datum, less_is_better};
+use super::scores::over_folds;
 use super::summary::RunSummary;
 use crate::humanize;
 use crate::outcome::RunOutcome;
@@ -9,9 +10,9 @@ use crate::run::Sweep;
 use crate::statistics;
 use crate::text_table::{Cell, TextTable, short};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::Kind;
-use voxflow_stages::stage::Yields;
+use voxflow_stages::stage::{Yields, fold_of_id};
 
 /// Scores shown beside the deciding one.
 const BESIDE: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
@@ -267,21 +268,34 @@ fn variant(number: usize, runs: &[RunSummary], by: &str) -> VariantScores {
     VariantScores { number, values, runs: tried.len(), done, scores }
 }
 
-/// Mean over labels on one split: from the last scoring stage, else the training's last validation.
+/// Mean over labels on one split: from the last scoring stage, else the training's last validation;
+/// of a stage for each fold the mean over folds, if all have a score.
 fn score(run: &RunSummary, part: &str, metric: &str) -> Option<f64> {
-    let means = run.finals.iter().rev().filter(|one| {
+    let means = run.finals.iter().filter(|one| {
         let found = &one.found;
         found.split.as_deref() == Some(part) && found.label.is_none() && found.metric == metric
     });
     let order = [Yields::ValidationScores, Yields::TestScores, Yields::Curves];
     order.into_iter().find_map(|yields| {
-        means.clone().find(|one| Kind::yields_of(&one.kind) == yields)?.found.value
+        let of_kind = means.clone().filter(|one| Kind::yields_of(&one.kind) == yields);
+        let last = of_kind.clone().next_back()?;
+        last.found.value?;
+        let scored = of_kind.filter_map(|one| Some((one.stage.as_str(), one.found.value?)));
+        let score = over_folds(scored)?;
+        let is_whole = score.folds.is_none_or(|folds| folds == folds_of(run, score.stage));
+        is_whole.then_some(score.mean)
     })
+}
+
+/// The number of stages that a run has for the folds of one in the file.
+fn folds_of(run: &RunSummary, written: &str) -> usize {
+    let ids: BTreeSet<&str> = run.params.iter().map(|param| param.stage.as_str()).collect();
+    ids.into_iter().filter(|id| fold_of_id(id).is_some_and(|(of, _)| of == written)).count()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::Final;
+    use super::super::summary::{Final, Param};
     use super::*;
     use crate::runs;
     use serde_json::json;
@@ -325,6 +339,36 @@ variant  model.learning_rate  runs  validation dice  best
       2  0.002                2     0.8250 ± 0.1768
 ";
         assert_eq!(variants.sheet().text(None), expected, "\n{}", variants.sheet().text(None));
+    }
+
+    /// A run of a workflow with two folds inside, of which some are scored.
+    fn with_folds(variant: usize, dice: &[f64]) -> RunSummary {
+        let mut run = run(variant, 0, 0.0);
+        let stage = |fold: usize| format!("score-fold{fold}");
+        let (key, value) = ("tolerance_mm".to_string(), "1".to_string());
+        run.params.extend((0..2).map(|fold| Param {
+            stage: stage(fold),
+            key: key.clone(),
+            value: value.clone(),
+        }));
+        let found = dice.iter().enumerate().map(|(fold, dice)| Final {
+            stage: stage(fold),
+            kind: "validate".into(),
+            found: Metric::new("dice", *dice).split(VALIDATION).grid("resampled"),
+        });
+        run.finals = found.collect();
+        run
+    }
+
+    #[test]
+    fn the_folds_inside_a_run_are_averaged_and_a_run_that_misses_one_has_no_score() {
+        let runs = [with_folds(1, &[0.9, 0.6]), with_folds(2, &[0.5, 0.8])];
+        let variants = Variants::of("sweep-1", &runs, "dice");
+        let means = variants.rows.iter().map(|row| row.scores["validation dice"].mean);
+        assert_eq!(means.collect::<Vec<_>>(), [0.75, 0.65]);
+        assert_eq!(variants.best, Some(1), "the last fold alone would choose the second");
+        let runs = [with_folds(1, &[0.9]), with_folds(2, &[0.5, 0.8])];
+        assert_eq!(Variants::of("sweep-1", &runs, "dice").best, Some(2));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::spec::StageFold;
 use super::sweep::MOST_RUNS;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use voxflow_stages::stage::{ArtifactType, Count, Read, TESTING_PART};
+use voxflow_stages::stage::{ArtifactType, Count, Read, TESTING_PART, id_of_fold};
 
 /// The top-level key.
 pub(super) const FOLDS: &str = "folds";
@@ -143,11 +143,11 @@ fn of_fold(
     by_fold: &BTreeSet<String>,
 ) -> StageSpec {
     let mut one = stage.clone();
-    one.id = id_of(&stage.id, fold);
+    one.id = id_of_fold(&stage.id, fold);
     one.fold = Some(StageFold { written: stage.id.clone(), number: fold });
     let needed = one.needs.values_mut().flatten();
     for id in needed.filter(|id| by_fold.contains(id.as_str())) {
-        *id = id_of(id, fold);
+        *id = id_of_fold(id, fold);
     }
     if stage.id == folds.split {
         one.params["fold"] = json!(fold);
@@ -162,17 +162,12 @@ fn of_all_folds(mut stage: StageSpec, folds: u32, by_fold: &BTreeSet<String>) ->
             stage.reads.iter().any(|read| read.role == role && read.count == Count::Many);
         let count = if takes_many { folds } else { 1 };
         let each = |id: &String| match by_fold.contains(id) {
-            true => (0..count).map(|fold| id_of(id, fold)).collect(),
+            true => (0..count).map(|fold| id_of_fold(id, fold)).collect(),
             false => vec![id.clone()],
         };
         *ids = ids.iter().flat_map(each).collect();
     }
     stage
-}
-
-/// "model-fold0".
-fn id_of(written: &str, fold: u32) -> String {
-    format!("{written}-fold{fold}")
 }
 
 #[cfg(test)]

@@ -81,12 +81,15 @@ impl Segmentation {
     }
 
     /// Class probabilities on the original grid, one channel per class, background first; or one
-    /// channel per region. Outside the foreground box all are 0. Several configurations are
-    /// averaged.
+    /// channel per region. Outside the foreground box all are 0; of several configurations, which
+    /// are averaged, those that have not looked say background.
     pub fn probabilities(&self) -> Result<Volume<f32>> {
         match &self.each[..] {
             [one] => one.probabilities(&self.classes),
-            each => mean_of(each.iter().map(|one| one.probabilities(&self.classes))),
+            each => {
+                let all = each.iter().map(|one| one.probabilities(&self.classes));
+                mean_of(all, self.classes.has_regions())
+            }
         }
     }
 }

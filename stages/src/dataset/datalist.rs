@@ -7,6 +7,7 @@ use crate::dataset::notes::Notes;
 use crate::dataset::{Listing, name};
 use crate::error::{Error, Result, Trouble};
 use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The cases of each part.
@@ -110,6 +111,72 @@ fn of_folds(folds: &[Value], listing: &Listing, fold: Option<u32>) -> Result<Par
     Ok([training?, validation?, vec![]])
 }
 
+/// Reasons why the datalist's folds are no cross-validation with `count` folds: another number of
+/// them, or cases that validate in several. A file that cannot be read is left to its reader.
+pub fn trouble_with_folds(path: &Path, count: u32) -> Vec<String> {
+    let read = bytes(path).and_then(|bytes| value(&bytes)).and_then(|json| validated(&json));
+    let Ok(folds) = read else { return vec![] };
+    let mut troubles = vec![];
+    let numbers: Vec<u64> = folds.keys().copied().collect();
+    if !numbers.is_empty() && !numbers.iter().copied().eq(0..u64::from(count)) {
+        let words: Vec<String> = numbers.iter().map(u64::to_string).collect();
+        let (own, shown) = (numbers.len(), name::shown(&words));
+        troubles.push(match numbers.iter().copied().eq(0..own as u64) {
+            true => format!("has {own} folds, and 'folds' is {count}: write 'folds: {own}'"),
+            false => format!("its folds are {shown}; they must count from 0"),
+        });
+    }
+    let mut of: BTreeMap<&String, Vec<u64>> = BTreeMap::new();
+    for (fold, images) in &folds {
+        images.iter().for_each(|image| of.entry(image).or_default().push(*fold));
+    }
+    let several: Vec<&String> =
+        of.iter().filter(|(_, folds)| folds.len() > 1).map(|(image, _)| *image).collect();
+    if !several.is_empty() {
+        let names = name::shown(&several);
+        troubles.push(format!(
+            "cases that validate in several folds: {names}; with 'folds' each case is predicted \
+             by one fold"
+        ));
+    }
+    troubles.into_iter().map(|words| format!("{}: {words}", path.display())).collect()
+}
+
+/// The images that validate in each fold, as written.
+fn validated(json: &Value) -> Result<BTreeMap<u64, BTreeSet<String>>> {
+    let mut folds: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    match json {
+        Value::Array(each) => {
+            for (number, fold) in (0..).zip(each) {
+                let items = fold.get("val").and_then(Value::as_array).into_iter().flatten();
+                let entries = items.map(ListEntry::read).collect::<Result<Vec<_>>>()?;
+                folds.insert(number, entries.iter().map(first_image).collect());
+            }
+        }
+        Value::Object(json) => {
+            let all = |keys: &[&str]| -> Result<Vec<ListEntry>> {
+                Ok(keys
+                    .iter()
+                    .map(|key| entry::list(json, key, Ok))
+                    .collect::<Result<Vec<_>>>()?
+                    .concat())
+            };
+            for entry in all(KEYS[0].1)? {
+                let Some(fold) = entry.fold else { continue };
+                folds.entry(fold).or_default().insert(first_image(&entry));
+            }
+            let always: Vec<String> = all(KEYS[1].1)?.iter().map(first_image).collect();
+            folds.values_mut().for_each(|fold| fold.extend(always.clone()));
+        }
+        _ => {}
+    }
+    Ok(folds)
+}
+
+fn first_image(entry: &ListEntry) -> String {
+    entry.images.first().cloned().unwrap_or_default()
+}
+
 fn ends_with_path(long: &str, short: &str) -> bool {
     long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
@@ -131,4 +198,34 @@ fn case_of(entry: &ListEntry, listing: &Listing) -> String {
     let shared = entry.name();
     let known = [&stem, &shared].into_iter().find(|name| listing.case(name).is_some());
     known.unwrap_or(&stem).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn trouble(json: Value, count: u32) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("list.json");
+        std::fs::write(&path, json.to_string()).expect("writes");
+        trouble_with_folds(&path, count).join("; ")
+    }
+
+    #[test]
+    fn the_folds_of_a_datalist_are_all_made_and_hold_each_case_once() {
+        let splits = json!([{ "train": ["b"], "val": ["a"] }, { "train": ["a"], "val": ["b"] }]);
+        assert_eq!(trouble(splits.clone(), 2), "");
+        assert!(trouble(splits, 3).ends_with("has 2 folds, and 'folds' is 3: write 'folds: 2'"));
+        let same = json!([{ "train": ["b"], "val": ["a"] }, { "train": ["c"], "val": ["a"] }]);
+        assert!(trouble(same, 2).contains("validate in several folds: a;"));
+        let at = |folds: [u64; 3]| {
+            folds.map(|fold| json!({ "image": format!("{fold}.nii"), "fold": fold }))
+        };
+        assert_eq!(trouble(json!({ "training": at([0, 2, 1]) }), 3), "");
+        assert!(trouble(json!({ "training": at([1, 2, 3]) }), 3).contains("must count from 0"));
+        let always = json!({ "training": at([0, 2, 1]), "validation": ["x.nii"] });
+        assert!(trouble(always, 3).contains("several folds: x.nii"));
+        assert_eq!(trouble(json!({ "training": ["a.nii"] }), 3), "", "told by the split itself");
+    }
 }

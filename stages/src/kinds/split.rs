@@ -6,6 +6,7 @@ use crate::dataset::pattern::Pattern;
 use crate::dataset::splitting::{Order, Rest, Rule, Selection, split};
 use crate::dataset::{Case, Listing, Split, datalist};
 use crate::error::{Error, Result};
+use crate::foresight::Foresight;
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Count, Demand, Pool, Read, Seed, Stage};
 use schemars::JsonSchema;
@@ -109,6 +110,14 @@ impl Stage for SplitCases {
             wrong("group", &error.to_string());
         }
         mistakes
+    }
+
+    /// Folds of a datalist that are not those of the workflow. The first fold's split tells them.
+    fn foresee(&self, sight: &Foresight) -> Vec<String> {
+        match (&self.datalist, sight.folds, self.fold) {
+            (Some(path), Some(count), Some(0)) => datalist::trouble_with_folds(path, count),
+            _ => vec![],
+        }
     }
 
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {

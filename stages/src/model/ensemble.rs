@@ -91,11 +91,23 @@ fn single_model(input: &Input, member: &EnsembleMember) -> Result<SingleModel> {
     Ok(SingleModel { input, card, configuration: member.configuration })
 }
 
-/// The mean of several volumes of probabilities on one grid.
+/// Sums of a voxel's probabilities are this far from 1 by rounding.
+const ROUNDING: f32 = 1e-3;
+
+/// The mean of several volumes of probabilities on one grid. Classes that do not sum to 1, as
+/// outside a foreground box, are background for the rest: there a configuration has not looked, and
+/// says so by itself too. Regions have no background; 0 says the same.
 ///
 /// # Errors
 /// Volumes of different shapes, or none.
-pub fn mean_of(mut volumes: impl Iterator<Item = Result<Volume<f32>>>) -> Result<Volume<f32>> {
+pub fn mean_of(
+    volumes: impl Iterator<Item = Result<Volume<f32>>>,
+    has_regions: bool,
+) -> Result<Volume<f32>> {
+    let mut volumes = volumes.map(|volume| match has_regions {
+        true => volume,
+        false => volume.map(with_background),
+    });
     let mut sum = volumes.next().ok_or_else(|| Error::failed("no probabilities to average"))??;
     let mut count = 1.0f32;
     for volume in volumes {
@@ -108,6 +120,20 @@ pub fn mean_of(mut volumes: impl Iterator<Item = Result<Volume<f32>>>) -> Result
     }
     sum.data.iter_mut().for_each(|value| *value /= count);
     Ok(sum)
+}
+
+/// Probabilities whose background has what is missing from 1.
+fn with_background(mut all: Volume<f32>) -> Volume<f32> {
+    let voxels = all.voxels();
+    let (background, others) = all.data.split_at_mut(voxels);
+    let mut missing: Vec<f32> = background.iter().map(|value| 1.0 - value).collect();
+    for channel in others.chunks_exact(voxels) {
+        missing.iter_mut().zip(channel).for_each(|(missing, value)| *missing -= value);
+    }
+    for (value, missing) in background.iter_mut().zip(missing) {
+        *value += if missing > ROUNDING { missing } else { 0.0 };
+    }
+    all
 }
 
 /// The label map of probabilities: the most likely class, the first of equals, background first; or
@@ -146,7 +172,8 @@ mod tests {
     fn the_mean_of_probabilities_decides_and_background_wins_where_nothing_is_said() {
         let one = volume(&[0.9, 0.4, 0.0, 0.1, 0.6, 0.0]);
         let two = volume(&[0.3, 0.2, 0.0, 0.7, 0.8, 0.0]);
-        let mean = mean_of([Ok(one.clone()), Ok(two)].into_iter()).unwrap();
+        let both = || [Ok(one.clone()), Ok(two.clone())].into_iter();
+        let mean = mean_of(both(), true).unwrap();
         assert!((mean.data[0] - 0.6).abs() < 1e-6 && (mean.data[1] - 0.3).abs() < 1e-6);
         let labels = [Label { value: 4, name: "liver".into() }];
         assert_eq!(label_map(&mean, &labels, &[]).data, [0, 4, 0]);
@@ -156,6 +183,22 @@ mod tests {
         ];
         assert_eq!(label_map(&mean, &labels, &regions).data, [1, 2, 0]);
         let other = Volume { shape: [1, 3, 1], ..one.clone() };
-        assert!(mean_of([Ok(one), Ok(other)].into_iter()).is_err());
+        assert!(mean_of([Ok(one.clone()), Ok(other)].into_iter(), false).is_err());
+    }
+
+    #[test]
+    fn where_a_configuration_has_not_looked_it_says_background() {
+        // Three voxels: both looked, one alone, nobody.
+        let one = volume(&[0.4, 0.0, 0.0, 0.6, 0.0, 0.0]);
+        let two = volume(&[0.2, 0.3, 0.0, 0.8, 0.7, 0.0]);
+        let mean = |has_regions: bool| {
+            mean_of([Ok(one.clone()), Ok(two.clone())].into_iter(), has_regions).unwrap()
+        };
+        let labels = [Label { value: 1, name: "liver".into() }];
+        let found = mean(false);
+        let wanted = [0.3, 0.65, 1.0, 0.7, 0.35, 0.0];
+        assert!(found.data.iter().zip(wanted).all(|(found, wanted)| (found - wanted).abs() < 1e-6));
+        assert_eq!(label_map(&found, &labels, &[]).data, [1, 0, 0]);
+        assert_eq!(mean(true).data[4], 0.35, "a region is not likely there either");
     }
 }

@@ -194,7 +194,8 @@ impl<'a, 'c> Candidate<'a, 'c> {
             .configurations
             .iter()
             .map(|one| read_image(&ImageFile::of(one.predictions(case)?, &name)?, &name));
-        Ok(label_map(&mean_of(volumes)?, &facts.labels, &facts.regions))
+        let mean = mean_of(volumes, !facts.regions.is_empty())?;
+        Ok(label_map(&mean, &facts.labels, &facts.regions))
     }
 }
 

@@ -5,8 +5,9 @@ use crate::dataset::name;
 use crate::error::{Error, Result};
 use crate::model::out_of_fold::{OUT_OF_FOLD, OutOfFoldCases};
 use crate::model::{ModelCard, Weights, ensemble::CARD};
+use crate::stage::fold_of_id;
 use crate::task::Input;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use voxflow_cache::Digest;
 
 /// The folds of a configuration. No case is in two of them.
@@ -23,6 +24,15 @@ struct FoldPredictions<'a> {
     models: Vec<&'a Input>,
 }
 
+impl FoldPredictions<'_> {
+    /// True if all models predicted with their best weights.
+    fn are_of_best_weights(&self) -> bool {
+        let best = self.models.iter().filter_map(|model| model.file(Weights::Best.file()).ok());
+        let best: BTreeSet<Digest> = best.map(|file| file.blob.digest).collect();
+        self.facts.weights.iter().all(|used| best.contains(used))
+    }
+}
+
 /// The configurations, in the order of `needs`. Folds follow each other; a fold with a case that
 /// the folds before it have begins the next configuration.
 ///
@@ -34,6 +44,9 @@ pub fn gather<'a>(cx: &Context<'a>) -> Result<Vec<TrainedConfiguration<'a>>> {
         let facts: OutOfFoldCases = predictions.json(OUT_OF_FOLD)?;
         let models = models_of(cx, predictions, &facts)?;
         let is_next = |last: &TrainedConfiguration| last.has_any(&facts.cases);
+        if let Some(last) = all.last().filter(|last| is_next(last)) {
+            last.check_next(predictions, &facts)?;
+        }
         if all.last().is_none_or(is_next) {
             all.push(TrainedConfiguration { folds: vec![], by_case: BTreeMap::new() });
         }
@@ -47,6 +60,10 @@ pub fn gather<'a>(cx: &Context<'a>) -> Result<Vec<TrainedConfiguration<'a>>> {
         return Err(Error::failed("no out-of-fold predictions were given"));
     };
     others.iter().chain([first]).try_for_each(|other| first.check_like(other))?;
+    for one in &all {
+        one.tell_gaps(cx)?;
+        one.tell_weights(cx);
+    }
     Ok(all)
 }
 
@@ -77,9 +94,47 @@ impl<'a> TrainedConfiguration<'a> {
     /// A name for people: the stage of its predictions, as the workflow has it.
     pub fn name(&self) -> &str {
         let stage = self.folds.first().map_or("", |fold| fold.predictions.stage.as_str());
-        let of_fold =
-            stage.rsplit_once("-fold").filter(|(_, number)| number.parse::<u32>().is_ok());
-        of_fold.map_or(stage, |(written, _)| written)
+        fold_of_id(stage).map_or(stage, |(written, _)| written)
+    }
+
+    /// An error if predictions that begin another configuration are of a further fold of this one:
+    /// its folds share cases.
+    fn check_next(&self, predictions: &Input, facts: &OutOfFoldCases) -> Result<()> {
+        let stage = &predictions.stage;
+        if fold_of_id(stage).is_none_or(|(written, _)| written != self.name()) {
+            return Ok(());
+        }
+        let twice = facts.cases.iter().filter(|case| self.by_case.contains_key(*case));
+        let twice: Vec<&String> = twice.collect();
+        Err(Error::failed(format!(
+            "'{stage}' predicts cases that another fold of '{}' predicts too: {}; in a \
+             cross-validation each case validates in one fold",
+            self.name(),
+            name::shown(&twice)
+        )))
+    }
+
+    /// Warns of cases that some fold was trained on and no fold predicts: then the folds are not
+    /// all there.
+    fn tell_gaps(&self, cx: &Context) -> Result<()> {
+        let mut gaps = BTreeSet::new();
+        for (_, model) in self.models().iter().filter(|_| self.folds.len() > 1) {
+            let card: ModelCard = model.json(CARD)?;
+            let seen = card.provenance.into_iter().flat_map(|known| known.training);
+            let own = seen.filter(|case| case.dataset == self.facts().dataset);
+            gaps.extend(own.map(|case| case.name).filter(|case| !self.by_case.contains_key(case)));
+        }
+        let gaps: Vec<&String> = gaps.iter().collect();
+        if !gaps.is_empty() {
+            cx.warn(format!(
+                "'{}' predicts {} of its {} cases: no fold predicts {}; are all folds there?",
+                self.name(),
+                self.by_case.len(),
+                self.by_case.len() + gaps.len(),
+                name::shown(&gaps)
+            ));
+        }
+        Ok(())
     }
 
     /// The facts that hold for all folds: labels, regions and the value to ignore.
@@ -97,6 +152,18 @@ impl<'a> TrainedConfiguration<'a> {
         let fold = self.by_case.get(case).and_then(|number| self.folds.get(*number));
         fold.map(|fold| fold.predictions)
             .ok_or_else(|| Error::failed(format!("'{}' has no case '{case}'", self.name())))
+    }
+
+    /// Warns where not the best weights predicted: the chosen model has both, and its users take
+    /// the best ones by default.
+    fn tell_weights(&self, cx: &Context) {
+        if !self.folds.iter().all(FoldPredictions::are_of_best_weights) {
+            cx.warn(format!(
+                "'{}' is predicted with the last weights: give 'weights: last' to the stages that \
+                 test or predict with the chosen model, which take the best ones otherwise",
+                self.name()
+            ));
+        }
     }
 
     /// True if all folds keep probabilities.

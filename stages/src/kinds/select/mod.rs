@@ -63,7 +63,7 @@ struct SelectionReport {
 
 impl Stage for Select {
     const NAME: &'static str = "select";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const READS: &'static [Read] = &[
         Read {
             role: "out_of_fold",

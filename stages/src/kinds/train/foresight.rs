@@ -101,7 +101,7 @@ mod tests {
         let mut all = json!({ "epochs": 1 });
         all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
         let train: Train = serde_json::from_value(all).unwrap();
-        train.foreseen(&Foresight { ancestor: &|_| None, memory: Some(memory) })
+        train.foreseen(&Foresight { ancestor: &|_| None, memory: Some(memory), folds: None })
     }
 
     #[test]
