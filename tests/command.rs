@@ -502,3 +502,53 @@ with open(os.environ['VOXFLOW_OUTPUT'] + '/x', 'wb') as out:
     assert!(seconds > 0.0 && (seconds - of_stage).abs() < 1e-6, "{seconds} {of_stage}");
     assert!(measured("peak_rss_bytes").iter().all(|(_, bytes)| *bytes > 1e5));
 }
+
+/// Cases to be made and all cases of a stage, as planned; then those of the run.
+fn foretold_and_done(lab: &Lab, stages: &[&str]) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+    let shown = lab.voxflow(&["plan", "copies.yaml", "--format", "json"]);
+    let plan: Value = serde_json::from_str(&shown.out).unwrap();
+    let planned = stages.iter().map(|id| {
+        let all = plan["stages"].as_array().unwrap();
+        let items = &all.iter().find(|stage| stage["stage"] == *id).unwrap()["items"];
+        let missing = items["missing"].as_array().unwrap_or_else(|| panic!("{}", shown.out));
+        (missing.len() as u64, items["all"].as_u64().unwrap())
+    });
+    let planned = planned.collect();
+    let run = run(lab, "copies.yaml");
+    let done = stages.iter().map(|id| run.items(id)).map(|(made, reused)| (made, made + reused));
+    (planned, done.collect())
+}
+
+#[test]
+fn a_plan_tells_which_cases_a_program_will_be_run_for() {
+    let lab = lab();
+    lab.write(
+        "copies.yaml",
+        "name: copies
+stages:
+  dataset: { uses: folder, with: { path: data } }
+  copies:
+    uses: command
+    needs: [dataset]
+    with: { makes: dataset, each: case, run: [cp, '${image}', '${output.image}'] }
+  volumes:
+    uses: preprocess
+    needs: [copies]
+    with: { spacing: [4, 4, 4], intensity: { zscore: all } }
+",
+    );
+    run(&lab, "copies.yaml");
+    let stages = ["copies", "volumes"];
+    Dataset::write(&lab.path("data"), 4, 1).write_case(2, 1);
+    let (planned, done) = foretold_and_done(&lab, &stages);
+    assert_eq!(planned, [(1, 5), (1, 5)], "a case that changed");
+    assert_eq!(planned, done);
+    Dataset::write(&lab.path("data"), 6, 1).write_case(2, 1);
+    let (planned, done) = foretold_and_done(&lab, &stages);
+    assert_eq!(planned[0].1, 7, "cases that were added");
+    assert_eq!(planned, done);
+    Dataset::write(&lab.path("data"), 3, 0);
+    let (planned, done) = foretold_and_done(&lab, &stages);
+    assert_eq!(planned[0].1, 3, "cases that are gone");
+    assert_eq!(planned, done);
+}

@@ -3,11 +3,14 @@
 
 mod lab;
 
+use lab::chance::Chance;
 use lab::cubes::{CUBES, Dataset};
+use lab::damage::Damage;
 use lab::{Lab, Record, TINY};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -415,4 +418,55 @@ fn a_workflow_is_written_as_changes_of_another_file() {
     lab.write("base/cubes.yaml", &prepared("cubes").replace("order: listed", "ordr: listed"));
     let wrong = lab.voxflow(&["check", "mine.yaml"]);
     assert!(wrong.code == 2 && wrong.err.contains("base/cubes.yaml:5:"), "{}", wrong.err);
+}
+
+#[test]
+fn plan_verify_counts_a_case_with_damaged_bytes_among_those_to_be_made() {
+    let (lab, data) = cubes();
+    let run = lab.run(&prepared("cubes"), &[], 0);
+    let digest = run.stage("volumes")["artifact"]["case_01/image.nii"]["digest"].as_str();
+    let digest = digest.expect("a digest");
+    let blob = lab.path(".voxflow/store-v1/blobs").join(&digest[..2]).join(digest);
+    Damage::Middle.to(&blob, &mut Chance::new(1));
+    data.write_case(6, 1);
+    let shown = lab.voxflow(&["plan", "workflow.yaml", "--verify", "--format", "json"]);
+    let plan: Value = serde_json::from_str(&shown.out).expect("JSON");
+    let missing = &plan["stages"][2]["items"]["missing"];
+    assert_eq!(*missing, serde_json::json!(["case_01", "case_06"]), "{plan}");
+    assert_eq!(lab.run(&prepared("cubes"), &["--verify"], 0).items("volumes"), (2, 5));
+}
+
+#[test]
+fn a_packed_run_brings_its_scripts_along() {
+    let (there, here) = (Lab::new(), Lab::new());
+    let text = "name: own
+stages:
+  own:
+    uses: command
+    with:
+      scripts: { main: code/main.sh, words: code/words.sh }
+      run: ['${scripts.main}', '${output}']
+";
+    let main = there.write("code/main.sh", "#!/bin/sh\n. \"${0%/*}/words.sh\" > \"$1/a\"\n");
+    fs::set_permissions(main, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let words = there.write("code/words.sh", "echo hello\n");
+    there.run(text, &[], 0);
+    let shown = there.voxflow(&["pack", "latest", "--out", "own.tar"]);
+    assert!(shown.code == 0 && !shown.err.contains("without"), "{}", shown.err);
+    copied(&there, &here, "own.tar");
+    let shown = here.voxflow(&["reproduce", "own.tar"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(shown.out.contains("taken over"), "{}", shown.out);
+    let shown = here.voxflow(&["reproduce", "own.tar", "--anew"]);
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    assert!(shown.err.contains("same bytes: 1 result of run "), "{}", shown.err);
+
+    fs::write(words, "echo other\n").expect("writes");
+    let shown = there.voxflow(&["pack", "latest", "--out", "late.tar"]);
+    assert!(shown.err.contains("without 'scripts of own': 'code/words.sh' is"), "{}", shown.err);
+    copied(&there, &here, "late.tar");
+    let shown = here.voxflow(&["reproduce", "late.tar"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("'--set own.scripts.NAME=PATH' says where"), "{}", shown.err);
+    assert!(!shown.err.contains("--data"), "it reads none: {}", shown.err);
 }

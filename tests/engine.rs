@@ -320,3 +320,16 @@ fn processor_seconds(child: std::process::Child) -> f64 {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
+
+#[test]
+fn a_forced_stage_keeps_its_result_until_it_is_made_again() {
+    let lab = Lab::new();
+    lab.run(TINY, &[], 0);
+    lab.run(TINY, &["--force", "cache", "--until", "split"], 0);
+    assert!(lab.run(TINY, &[], 0).made().is_empty(), "what is left out keeps its result");
+    lab.write("more.yaml", &format!("{TINY}  more: {{ uses: folder, with: {{ path: gone }} }}\n"));
+    let refused = lab.voxflow(&["run", "more.yaml", "--force", "cache,split"]);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(lab.run(TINY, &[], 0).made().is_empty(), "a run that is refused removes nothing");
+    assert_eq!(lab.run(TINY, &["--force", "cache,split"], 0).made(), ["split", "cache"]);
+}

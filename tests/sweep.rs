@@ -226,3 +226,30 @@ fn a_sweep_is_refused_where_nothing_varies_or_a_path_leads_nowhere() {
     );
     assert!(lab.runs().is_empty(), "nothing was begun");
 }
+
+#[test]
+fn a_variant_that_anothers_failure_kept_from_its_stages_is_not_done() {
+    let lab = Lab::new();
+    lab.write(
+        "workflow.yaml",
+        "name: own
+stages:
+  own:
+    uses: command
+    with: { params: { least: 1 }, shell: 'test ${params.least} -gt 1; echo > ${output}/a' }
+",
+    );
+    let over = ["sweep", "workflow.yaml", "--over", "own.params.least=1,2,3"];
+    let outcomes = |from: usize| -> Vec<String> {
+        let runs = records(&lab);
+        let outcomes = runs[from..].iter().map(|run| run.value["outcome"].as_str().unwrap());
+        outcomes.map(String::from).collect()
+    };
+    let shown = lab.voxflow(&over);
+    assert_eq!(shown.code, 1, "{}", shown.err);
+    assert_eq!(outcomes(0), ["failed", "interrupted", "interrupted"], "{}", shown.err);
+    assert_eq!(shown.out.matches("0 of 1").count(), 3, "{}", shown.out);
+    let shown = lab.voxflow(&[&over[..], &["--keep-going"]].concat());
+    assert_eq!(shown.code, 1, "{}", shown.err);
+    assert_eq!(outcomes(3), ["failed", "done", "done"], "{}", shown.err);
+}

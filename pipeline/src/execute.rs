@@ -239,7 +239,7 @@ impl<'a> Engine<'a> {
             self.schedule.finish(id, true);
             return Ok(());
         }
-        let (recipe, settled) = match self.settle(run, step) {
+        let (recipe, settled) = match self.settle_and_forget(run, step) {
             Ok(settled) => settled,
             Err(error) => {
                 let storage = matches!(error, Error::Storage(_));
@@ -281,6 +281,16 @@ impl<'a> Engine<'a> {
         spawned
             .map(|_| ())
             .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
+    }
+
+    /// Settles a stage; a forced one's entry goes now.
+    fn settle_and_forget(&self, run: usize, step: usize) -> Result<(Recipe, StageDecision)> {
+        let (recipe, settled) = self.settle(run, step)?;
+        if matches!(settled, StageDecision::Make { .. }) {
+            let stage = &self.runs[run].plan.workflow.stages[step];
+            self.planner.forget_forced(stage, recipe.fingerprint())?;
+        }
+        Ok((recipe, settled))
     }
 
     /// Uses the plan's decision if no needed stage was made since; otherwise plans the stage again.
@@ -440,7 +450,7 @@ impl<'a> Engine<'a> {
     fn skip(&mut self, nodes: &[StageId], reason: &str) -> Result<()> {
         for id in nodes {
             let (run, step) = self.owners[*id];
-            self.runs[run].stage_skipped(step, reason.to_string(), 0.0)?;
+            self.runs[run].stage_cut_off(step, reason.to_string())?;
         }
         Ok(())
     }

@@ -45,6 +45,7 @@ pub mod node;
 pub mod outcome;
 pub mod outputs;
 pub mod own_files;
+mod packed_scripts;
 mod packs;
 pub mod parse_size;
 pub mod plan;

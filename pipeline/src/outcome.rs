@@ -42,7 +42,7 @@ pub enum RunOutcome {
     Done,
     /// A stage failed.
     Failed,
-    /// Stopped by a signal.
+    /// Ended before all stages: by a signal, or at the failure of another run.
     Interrupted,
 }
 

@@ -24,6 +24,8 @@ pub const DATA: &str = "data";
 /// A home's folder for unpacked runs.
 const UNPACKED: &str = "packs";
 const FORMAT: u32 = 1;
+/// Mode bits of a program.
+pub const EXECUTABLE: u32 = 0o111;
 
 /// Content for `pack.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,6 +152,9 @@ fn plain_name(entry: &Entry<File>) -> Option<PathBuf> {
 
 fn write(entry: &mut Entry<File>, path: &Path) -> Result<()> {
     let mut file = FileWriter::create_new(path)?;
+    if is_program(entry) {
+        file.make_executable()?;
+    }
     let mut buffer = vec![0; 1 << 20];
     loop {
         let count = match entry.read(&mut buffer) {
@@ -160,6 +165,10 @@ fn write(entry: &mut Entry<File>, path: &Path) -> Result<()> {
         };
         file.write_bytes(&buffer[..count])?;
     }
+}
+
+fn is_program(entry: &Entry<File>) -> bool {
+    entry.header().mode().is_ok_and(|mode| mode & EXECUTABLE != 0)
 }
 
 fn check_blob(pack: &Path, path: &Path) -> Result<()> {

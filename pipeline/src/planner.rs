@@ -38,8 +38,8 @@ pub struct Planner<'a> {
     store: &'a Store,
     wishes: &'a StageSelection,
     history: Explainer<'a>,
-    /// Entries already forgotten by `--force`; `None` in read-only planning.
-    forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
+    /// Entries already forgotten by `--force`.
+    forgotten: RefCell<BTreeSet<Fingerprint>>,
     /// Time spent reading files outside the store.
     reading: Cell<Duration>,
     /// First unusable file per entry, cached: sweep variants share entries.
@@ -47,8 +47,7 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Read-only planner.
-    pub fn looking(
+    pub fn new(
         store: &'a Store,
         wishes: &'a StageSelection,
         history: Explainer<'a>,
@@ -57,19 +56,10 @@ impl<'a> Planner<'a> {
             store,
             wishes,
             history,
-            forgotten: None,
+            forgotten: RefCell::default(),
             reading: Cell::default(),
             lost: RefCell::default(),
         }
-    }
-
-    /// Planner that removes forced entries from the store once their recipe is known.
-    pub fn acting(
-        store: &'a Store,
-        wishes: &'a StageSelection,
-        history: Explainer<'a>,
-    ) -> Planner<'a> {
-        Planner { forgotten: Some(RefCell::default()), ..Planner::looking(store, wishes, history) }
     }
 
     /// Plans each stage as far as possible.
@@ -94,6 +84,11 @@ impl<'a> Planner<'a> {
     /// Earlier runs, for explanations.
     pub fn history(&self) -> &Explainer<'a> {
         &self.history
+    }
+
+    /// Depth to which a run checks files before it reuses them.
+    pub fn look(&self) -> CheckDepth {
+        CheckDepth::of(self.wishes.verify)
     }
 
     fn decide(&self, plan: &Plan, index: usize, step: &mut Step) -> Result<()> {
@@ -156,7 +151,7 @@ impl<'a> Planner<'a> {
             let names = reads::all_of(made, stage, &found.id());
             let blobs = found.artifact.part("");
             let read = blobs.filter(|(name, _)| names.iter().any(|names| names.has(name)));
-            let look = CheckDepth::of(self.wishes.verify);
+            let look = self.look();
             if let Some((name, presence)) = self.store.presence(read, look)?.into_iter().next() {
                 return Ok(Some(gone(found, &format!("'{name}' {}", presence.words()))));
             }
@@ -191,8 +186,7 @@ impl<'a> Planner<'a> {
         let stage = &plan.workflow.stages[index];
         let recipe = self.recipe(stage, plan)?;
         let fingerprint = recipe.fingerprint();
-        let is_forced = self.wishes.force.iter().any(|name| stage.is_named(name));
-        if is_forced && self.force(fingerprint)? {
+        if self.is_forced(stage, fingerprint)? {
             let cost_seconds = self.history.cost(&plan.workflow.name, &stage.id);
             return Ok((recipe, StageDecision::Make { reason: "forced".into(), cost_seconds }));
         }
@@ -234,14 +228,22 @@ impl<'a> Planner<'a> {
         Ok(is_good.then(|| Arc::new(entry)))
     }
 
-    /// True if a forced stage must still be made. Removes its entry once.
-    fn force(&self, fingerprint: Fingerprint) -> Result<bool> {
-        let Some(forgotten) = &self.forgotten else { return Ok(true) };
-        if !forgotten.borrow_mut().insert(fingerprint) {
-            return Ok(self.store.get(&[fingerprint])?.iter().all(Option::is_none));
+    /// True if a stage is forced and not made again yet.
+    fn is_forced(&self, stage: &StageSpec, fingerprint: Fingerprint) -> Result<bool> {
+        if !self.wishes.force.iter().any(|name| stage.is_named(name)) {
+            return Ok(false);
         }
-        self.store.forget(&fingerprint)?;
-        Ok(true)
+        let is_first = !self.forgotten.borrow().contains(&fingerprint);
+        Ok(is_first || self.store.get(&[fingerprint])?.iter().all(Option::is_none))
+    }
+
+    /// Removes a forced stage's entry as its making begins, not before: what is left out or refused
+    /// keeps its result. Of equal stages, the others reuse what the first makes.
+    pub fn forget_forced(&self, stage: &StageSpec, fingerprint: Fingerprint) -> Result<()> {
+        if self.is_forced(stage, fingerprint)? && self.forgotten.borrow_mut().insert(fingerprint) {
+            self.store.forget(&fingerprint)?;
+        }
+        Ok(())
     }
 
     fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
@@ -352,7 +354,7 @@ impl<'a> Planner<'a> {
             }
             let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
             let read = blobs.filter(|(name, _)| names.iter().any(|names| names.has(name)));
-            let look = CheckDepth::of(self.wishes.verify);
+            let look = self.look();
             if let Some(lost) = self.store.presence(read, look)?.into_iter().next() {
                 return Ok(Some((reader, lost)));
             }
@@ -413,7 +415,7 @@ mod tests {
     impl StageHost {
         fn plan(&self, wishes: &StageSelection) -> Plan {
             let workflow = toys::workflow();
-            Planner::looking(&self.store, wishes, Explainer::new(&self.home, &self.store))
+            Planner::new(&self.store, wishes, Explainer::new(&self.home, &self.store))
                 .plan(workflow)
                 .unwrap()
         }

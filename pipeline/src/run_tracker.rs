@@ -34,6 +34,8 @@ pub struct RunTracker {
     busy: BusyClock,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
+    /// True if the work ended before all of its stages: it is not done.
+    cut_short: bool,
     /// True if it runs alone with nothing to make.
     settled: bool,
     /// Number of unfinished stages.
@@ -73,6 +75,7 @@ impl RunTracker {
             ended: None,
             began_at_ms: vec![None; count],
             failed: false,
+            cut_short: false,
             settled: false,
             open: count,
             reasons: vec![None; count],
@@ -243,6 +246,13 @@ impl RunTracker {
         self.close(index, finished)
     }
 
+    /// Records a stage that was not attempted because the work ended early, possibly at a failure
+    /// of another run.
+    pub fn stage_cut_off(&mut self, index: usize, reason: String) -> Result<()> {
+        self.cut_short = true;
+        self.stage_skipped(index, reason, 0.0)
+    }
+
     /// Writes `run.json` if outdated and within the time budget.
     pub fn keep_record(&mut self) -> Result<()> {
         if self.stale && self.writing <= FREE + self.created.elapsed() / SHARE {
@@ -272,7 +282,7 @@ impl RunTracker {
         if self.settled {
             self.link_all(store)?;
         }
-        let outcome = match (self.failed, stopped) {
+        let outcome = match (self.failed, stopped || self.cut_short) {
             (true, _) => RunOutcome::Failed,
             (false, true) => RunOutcome::Interrupted,
             (false, false) => RunOutcome::Done,

@@ -274,6 +274,11 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
         Self::ITEMS
     }
 
+    /// [`Stage::QUICK`] with these parameters.
+    fn quick_by(_params: &Value) -> bool {
+        Self::QUICK
+    }
+
     /// The parts read of a role that the workflow names.
     fn parts_of(&self, _role: &str) -> Vec<String> {
         vec![String::new()]

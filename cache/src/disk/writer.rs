@@ -4,9 +4,13 @@ use super::fault;
 use super::folders::share;
 use super::steps::PLAIN;
 use crate::error::{Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// Mode bits of a file that may be read.
+const READABLE: u32 = 0o444;
 
 /// A file open for writing. Errors by [`Write`], for libraries, lack the path.
 #[derive(Debug)]
@@ -45,6 +49,14 @@ impl FileWriter {
     /// Fsyncs the file.
     pub fn sync(&self) -> Result<()> {
         PLAIN.step("sync", "sync", &self.path, || self.file.sync_all())
+    }
+
+    /// Lets those who may read the file run it.
+    pub fn make_executable(&self) -> Result<()> {
+        PLAIN.step("mode", "change the mode of", &self.path, || {
+            let mode = self.file.metadata()?.permissions().mode();
+            self.file.set_permissions(Permissions::from_mode(mode | (mode & READABLE) >> 2))
+        })
     }
 
     /// The open file, for locks and times.

@@ -79,7 +79,7 @@ impl<'a> Launch<'a> {
             workflows.iter().flat_map(|(workflow, _)| containers::foreseen::tagged(workflow));
         refuse(tagged.collect())?;
         let site = self.means.place.find(&self.home)?;
-        let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
+        let planner = Planner::new(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];
         for (workflow, sweep) in workflows {

@@ -8,7 +8,8 @@ use crate::home::{Home, STORE};
 use crate::humanize;
 use crate::outcome::RunOutcome;
 use crate::outputs;
-use crate::packs::{CONTENTS, DATA, PackContents};
+use crate::packed_scripts;
+use crate::packs::{CONTENTS, DATA, EXECUTABLE, PackContents};
 use crate::run::{RunFolder, StageRecord};
 use crate::runs::{self, StoredRun};
 use crate::workflow::earlier::EarlierName;
@@ -17,6 +18,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tar::{Builder, Header};
 use voxflow_cache::disk::{self, FileWriter};
@@ -135,6 +137,7 @@ impl Packing<'_> {
         self.add_record(&run.folder, &run.record.run)?;
         for row in &run.record.stages {
             self.add_stage(run, row)?;
+            self.add_scripts(row);
         }
         for found in &run.record.earlier {
             let Ok(name) = EarlierName::parse(&found.id) else { continue };
@@ -172,6 +175,19 @@ impl Packing<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A stage's scripts, or the reason for leaving them out.
+    fn add_scripts(&mut self, row: &StageRecord) {
+        if self.args.record_only {
+            return;
+        }
+        match packed_scripts::files(row) {
+            Ok(files) => self.files.extend(files.into_iter().map(|(name, path)| {
+                (format!("{DATA}/{}/{name}", row.stage), PackSource::Own(path))
+            })),
+            Err(reason) => drop(self.left_out.insert(format!("scripts of {}", row.stage), reason)),
+        }
     }
 
     /// A stage's entry and blobs, or the reason for leaving them out.
@@ -294,7 +310,11 @@ fn append(
         PackSource::Blob(path, _) | PackSource::Own(path) => path,
     };
     let file = File::open(&path).map_err(Error::io("read", &path))?;
-    let size = file.metadata().map_err(Error::io("look at", &path))?.len();
+    let facts = file.metadata().map_err(Error::io("look at", &path))?;
+    let size = facts.len();
     header.set_size(size);
+    if facts.mode() & EXECUTABLE != 0 {
+        header.set_mode(0o755);
+    }
     builder.append_data(&mut header, name, file.take(size)).map_err(Error::io("write", name))
 }

@@ -58,7 +58,7 @@ impl PlanArgs {
         let home = globals.home();
         let site = self.place.find(&home)?;
         let store = home.read_store()?;
-        let planner = Planner::looking(&store, &wishes, Explainer::new(&home, &store));
+        let planner = Planner::new(&store, &wishes, Explainer::new(&home, &store));
         let (mut blocked, mut text) = (false, String::new());
         let mut total = PlanTotal::default();
         for (workflow, variant) in workflows {

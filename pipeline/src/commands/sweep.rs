@@ -131,7 +131,16 @@ fn test(
     if !launch.globals.quiet {
         tell(&format!("testing the best, variant {}", chosen[0].1.variant));
     }
-    launch.go(each(&chosen), &StageSelection { force: vec![], ..wishes })
+    // What the sweep made by force is not made again for the test.
+    let is_of_test = |name: &String| chosen.iter().any(|(workflow, _)| is_tested(workflow, name));
+    let force = wishes.force.iter().filter(|name| is_of_test(name)).cloned().collect();
+    launch.go(each(&chosen), &StageSelection { force, ..wishes })
+}
+
+/// True for the name of a stage that a sweep leaves to the test.
+fn is_tested(workflow: &Workflow, name: &str) -> bool {
+    let tested = testing(workflow);
+    workflow.stages.iter().any(|stage| stage.is_named(name) && tested.contains(stage.id.as_str()))
 }
 
 fn member(id: &str, variant: Variant) -> Sweep {

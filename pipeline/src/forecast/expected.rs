@@ -1,6 +1,8 @@
 //! Expectations for stages, and artifacts to be made: earlier names and sizes under new digests.
 
 use serde::Serialize;
+use serde_json::Value;
+use std::cmp::Reverse;
 use std::path::Path;
 use voxflow_cache::{
     Artifact, Blob, Digest, Entry, FileStat, Fingerprint, Recipe, Reference, Store,
@@ -59,6 +61,48 @@ pub fn changed(last: &Artifact, recipe: &Recipe, store: &Store) -> Artifact {
     Artifact(blobs.collect())
 }
 
+/// An item like another, under names of its own.
+pub fn like(item: &Entry, recipe: &Recipe, store: &Store) -> Artifact {
+    let mut names = vec![];
+    renames(&item.recipe.params, &recipe.params, &mut names);
+    names.sort_by_key(|(old, _)| Reverse(old.len()));
+    let files = item.artifact.0.iter();
+    let files = files.map(|(name, blob)| (renamed(name, &names), blob.clone()));
+    changed(&Artifact(files.collect()), recipe, store)
+}
+
+/// Pairs of file names at the same places in two items' parameters, where they differ.
+fn renames(old: &Value, new: &Value, found: &mut Vec<(String, String)>) {
+    match (old, new) {
+        (Value::String(old), Value::String(new)) if old != new => {
+            found.push((file_name(old).to_string(), file_name(new).to_string()));
+        }
+        (Value::Object(old), Value::Object(new)) => {
+            let both = old.iter().filter_map(|(key, old)| Some((old, new.get(key)?)));
+            both.for_each(|(old, new)| renames(old, new, found));
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            old.iter().zip(new).for_each(|(old, new)| renames(old, new, found));
+        }
+        _ => {}
+    }
+}
+
+/// The name with the item's own name, or that of one of its files, as its last part.
+fn renamed(name: &str, names: &[(String, String)]) -> String {
+    let last = file_name(name);
+    let found = names.iter().find_map(|(old, new)| {
+        let suffix = last.strip_prefix(old.as_str())?;
+        (suffix.is_empty() || suffix.starts_with('.')).then(|| format!("{new}{suffix}"))
+    });
+    let folder = &name[..name.len() - last.len()];
+    format!("{folder}{}", found.as_deref().unwrap_or(last))
+}
+
+fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
 /// A blob with bytes in a file.
 pub fn at(path: &Path, digest: Digest, bytes: u64) -> Blob {
     let stat = FileStat::of(path).ok().flatten();
@@ -106,5 +150,33 @@ mod tests {
         assert_ne!(one.digest(), last.digest());
         assert_ne!(one.digest(), other.digest());
         assert_eq!(store.path(&one.0["a/image.nii"]), file, "its earlier bytes can be read");
+    }
+
+    #[test]
+    fn an_item_of_another_case_has_that_cases_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "abc").expect("writes");
+        let blob = store.refer(&file).expect("a file");
+        let recipe = |case: &str| Recipe {
+            kind: "command/case".into(),
+            version: 1,
+            params: json!({
+                "stage": { "run": ["sh"] },
+                "facts": { "case": { "name": case, "images": [format!("images/{case}_ct.nii")] } },
+            }),
+            inputs: BTreeMap::new(),
+        };
+        let named = |names: &[&str]| -> Vec<String> {
+            let files = names.iter().map(|name| (name.to_string(), blob.clone()));
+            let item = entry(&recipe("a"), Artifact(files.collect()));
+            like(&item, &recipe("b_1"), &store).0.into_keys().collect()
+        };
+        assert_eq!(
+            named(&["made/image.0/a_ct.nii", "made/label/a.nii.gz", "made/label/ab.nii"]),
+            ["made/image.0/b_1_ct.nii", "made/label/ab.nii", "made/label/b_1.nii.gz"]
+        );
+        assert_eq!(named(&["metrics.json", "made/a"]), ["made/b_1", "metrics.json"]);
     }
 }

@@ -87,10 +87,11 @@ impl LookAhead<'_> {
         let stage = &self.plan.workflow.stages[index];
         let Some(last) = self.last(stage) else { return Ok(None) };
         let (tried, items) = match stage.kind.place {
-            Place::Here(run) if stage.kind.quick => {
+            Place::Here(run) if stage.kind.quick_with(&stage.params) => {
                 let folder = self.drafts.path().join(index.to_string());
                 let last = self.last_items(stage)?;
-                let trial = KindTrial { plan: &self.plan, index, recipe, store: self.store, last };
+                let (plan, store, look) = (&self.plan, self.store, self.planner.look());
+                let trial = KindTrial { plan, index, recipe, store, last, look };
                 trial.run(run, &folder)?
             }
             _ => (None, None),

@@ -21,6 +21,8 @@ pub struct KindTrial<'a> {
     pub store: &'a Store,
     /// Items from its last making.
     pub last: Vec<Entry>,
+    /// Depth to which items are checked.
+    pub look: CheckDepth,
 }
 
 /// Artifact and items found by a trial, as far as it came.
@@ -51,6 +53,7 @@ impl KindTrial<'_> {
         let host = TrialHost {
             store: self.store,
             last: &self.last,
+            look: self.look,
             known: self.known(),
             adopted: Mutex::default(),
             items: Mutex::default(),
@@ -94,6 +97,7 @@ struct FoundItems {
 struct TrialHost<'a> {
     store: &'a Store,
     last: &'a [Entry],
+    look: CheckDepth,
     known: BTreeMap<PathBuf, Digest>,
     adopted: Mutex<Artifact>,
     items: Mutex<FoundItems>,
@@ -116,7 +120,7 @@ impl TrialHost<'_> {
         else {
             return Ok(None);
         };
-        let lost = self.store.presence(entry.artifact.part(""), CheckDepth::Stat)?;
+        let lost = self.store.presence(entry.artifact.part(""), self.look)?;
         Ok(lost.is_empty().then_some(entry.artifact))
     }
 
@@ -128,7 +132,7 @@ impl TrialHost<'_> {
         };
         let items = self.last.iter().filter(|item| item.recipe.kind == recipe.kind);
         let nearest = items.max_by_key(same)?;
-        Some(expected::changed(&nearest.artifact, recipe, self.store))
+        Some(expected::like(nearest, recipe, self.store))
     }
 }
 

@@ -48,9 +48,9 @@ stages:
   may extend one itself. Mappings are merged key by key, and own keys win; a list or a value
   replaces the base's. A stage with another `uses` replaces the base's whole; `score: null` below
   `stages` takes that stage away, and the same below `sweep` an axis. `name` and `x-` keys are not
-  inherited: without a `name` the file's own counts. Relative paths of data in the base (`path`,
-  `file`, `datalist`, `manifest`) lead from the base's folder, mistakes name the file and line in
-  which they stand, and `voxflow check` says which stages come from where:
+  inherited: without a `name` the file's own counts. Relative paths in the base (`path`, `file`,
+  `datalist`, `manifest`, `scripts`, the file of a `container`) lead from the base's folder, mistakes
+  name the file and line in which they stand, and `voxflow check` says which stages come from where:
 
   ```yaml
   extends: spleen.yaml

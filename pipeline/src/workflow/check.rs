@@ -311,6 +311,10 @@ impl WorkflowChecker<'_> {
         let (written, params) = self.params(&path, kind, fields.get("with"), seed)?;
         let resources = self.resources(&path, fields.get("resources"))?;
         let needs = needs?;
+        // The role of a need that is not known cannot be told: the need itself is the mistake.
+        if kind.runs_program && needs.len() < given(fields.get("needs")) {
+            return None;
+        }
         let reads = self.reads(&path, kind, &params, &needs, known)?;
         let needs = self.by_id(&path, needs)?;
         let makes = kind.makes_by(&params).unwrap_or(kind.makes);
@@ -564,4 +568,12 @@ fn below_with(rest: &[String]) -> Option<String> {
         rest
     };
     (!rest.is_empty()).then(|| rest.join("."))
+}
+/// Number of needs as written.
+fn given(needs: Option<&Value>) -> usize {
+    match needs {
+        Some(Value::Array(ids)) => ids.len(),
+        Some(Value::Object(roles)) => roles.len(),
+        _ => 0,
+    }
 }

@@ -11,11 +11,14 @@ use super::paths::PATHS;
 use serde_json::{Map, Value};
 use std::io;
 use std::path::{Path, PathBuf};
+use voxflow_stages::container::Image;
 
 pub const EXTENDS: &str = "extends";
 
 /// Top-level keys not inherited.
 const OWN: [&str; 2] = ["name", EXTENDS];
+/// A program's scripts, by name.
+const SCRIPTS: &str = "scripts";
 /// Depth at which null removes a key; deeper, it is a value.
 const REMOVABLE: usize = 2;
 
@@ -117,22 +120,60 @@ fn is_other_kind(own: &Value, base: &Value) -> bool {
     kinds.is_some_and(|(own, base)| own != base)
 }
 
-/// Lets relative data paths lead from a folder.
+/// Lets relative paths lead from a folder: those of data, scripts and image files, also where a
+/// sweep varies them.
 fn rebase(value: &mut Value, folder: &Path) {
     if folder.as_os_str().is_empty() {
         return;
     }
     let stages = value.get_mut("stages").and_then(Value::as_object_mut);
     for stage in stages.into_iter().flat_map(Map::values_mut) {
-        let Some(with) = stage.get_mut("with").and_then(Value::as_object_mut) else { continue };
-        for key in PATHS {
-            if let Some(Value::String(path)) = with.get_mut(key)
-                && !path.starts_with(['/', '~', '$'])
-                && !path.is_empty()
-            {
-                *path = folder.join(&*path).display().to_string();
+        let with = stage.get_mut("with").and_then(Value::as_object_mut);
+        with.into_iter().flatten().for_each(|(key, value)| rebase_parameter(&[key], value, folder));
+    }
+    let sweep = value.get_mut("sweep").and_then(Value::as_object_mut);
+    for (axis, values) in sweep.into_iter().flatten() {
+        let paths: Vec<&str> = axis.split(',').map(str::trim).collect();
+        for setting in values.as_array_mut().into_iter().flatten() {
+            match (&paths[..], setting) {
+                ([path], value) => rebase_setting(path, value, folder),
+                (paths, Value::Array(values)) => {
+                    let each = paths.iter().zip(values);
+                    each.for_each(|(path, value)| rebase_setting(path, value, folder));
+                }
+                _ => {}
             }
         }
+    }
+}
+
+/// A value for "STAGE.PARAMETER".
+fn rebase_setting(path: &str, value: &mut Value, folder: &Path) {
+    let keys: Vec<&str> = path.split('.').skip(1).collect();
+    rebase_parameter(&keys, value, folder);
+}
+
+fn rebase_parameter(keys: &[&str], value: &mut Value, folder: &Path) {
+    match (keys, value) {
+        ([SCRIPTS], Value::Object(scripts)) => {
+            scripts.iter_mut().for_each(|(name, path)| {
+                rebase_parameter(&[SCRIPTS, name], path, folder);
+            });
+        }
+        ([SCRIPTS, _], Value::String(path)) => lead(path, folder),
+        ([key], Value::String(path)) if PATHS.contains(key) => lead(path, folder),
+        (["container"], Value::String(image))
+            if matches!(Image::parse(image), Ok(Image::File(_))) =>
+        {
+            lead(image, folder);
+        }
+        _ => {}
+    }
+}
+
+fn lead(path: &mut String, folder: &Path) {
+    if !path.starts_with(['/', '~', '$']) && !path.is_empty() {
+        *path = folder.join(&*path).display().to_string();
     }
 }
 
@@ -253,11 +294,23 @@ sweep:
         let mut value = serde_json::json!({ "stages": {
             "a": { "with": { "path": "data", "file": "/data/x.tar", "name": "data" } },
             "b": { "with": { "file": "${DATA}/x.tar", "manifest": "~/list.csv", "datalist": "../d.json" } },
+            "c": { "with": { "scripts": { "s": "s.py", "t": "/t.py" }, "container": "tools.sif" } },
+            "d": { "with": { "container": "docker://python:3.12" } },
+        },
+        "sweep": {
+            "a.path": ["one", "/two"], "c.scripts.s": ["u.py"], "seeds": [1], "b.name": ["x"],
+            "a.path, b.name": [["one", "x"]], "c.scripts": [{ "s": "v.py" }],
         } });
         rebase(&mut value, Path::new("lab"));
         let expected = serde_json::json!({ "stages": {
             "a": { "with": { "path": "lab/data", "file": "/data/x.tar", "name": "data" } },
             "b": { "with": { "file": "${DATA}/x.tar", "manifest": "~/list.csv", "datalist": "lab/../d.json" } },
+            "c": { "with": { "scripts": { "s": "lab/s.py", "t": "/t.py" }, "container": "lab/tools.sif" } },
+            "d": { "with": { "container": "docker://python:3.12" } },
+        },
+        "sweep": {
+            "a.path": ["lab/one", "/two"], "c.scripts.s": ["lab/u.py"], "seeds": [1], "b.name": ["x"],
+            "a.path, b.name": [["lab/one", "x"]], "c.scripts": [{ "s": "lab/v.py" }],
         } });
         assert_eq!(value, expected);
     }

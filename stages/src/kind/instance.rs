@@ -17,6 +17,11 @@ impl Kind {
         (self.items_by)(params)
     }
 
+    /// True if a stage's work beside its items is quick ([`Stage::QUICK`]).
+    pub fn quick_with(&self, params: &Value) -> bool {
+        (self.quick_by)(params)
+    }
+
     /// The files required in the artifact of a stage with these parameters.
     pub fn holds_with(&self, params: &Value) -> &'static [&'static str] {
         match self.runs_program {

@@ -67,12 +67,11 @@ pub struct Kind {
     pub narrowed: &'static [&'static str],
     /// True if it runs a program of the person's own ([`Stage::RUNS_PROGRAM`]).
     pub runs_program: bool,
-    /// True if its work beside its items is quick ([`Stage::QUICK`]).
-    pub quick: bool,
     /// Parameters with `${NAME}` for the stage itself.
     pub templates: &'static [&'static str],
     makes_by: fn(&Value) -> Option<ArtifactType>,
     items_by: fn(&Value) -> &'static [Items],
+    quick_by: fn(&Value) -> bool,
     parts_of: fn(&Value, &str) -> Vec<String>,
     check_roles: fn(&Value, &[&str]) -> Mistakes,
     drop_places: fn(&mut Map<String, Value>),
@@ -112,10 +111,10 @@ impl Kind {
             place,
             narrowed: S::NARROWED,
             runs_program: S::RUNS_PROGRAM,
-            quick: S::QUICK,
             templates: S::TEMPLATES,
             makes_by: S::makes_by,
             items_by: S::items_by,
+            quick_by: S::quick_by,
             parts_of: |params, role| {
                 parse::<S>(params).map_or_else(|_| vec![], |stage| stage.parts_of(role))
             },

@@ -92,6 +92,7 @@ impl Reproduction {
         let differ = differ.count() as u64;
         let all = humanize::count(same + differ, "result");
         let mut lines = vec![match differ {
+            0 if same == 0 => format!("nothing to compare: no result of run {} is here", self.run),
             0 => format!("same bytes: {all} of run {}", self.run),
             _ => format!("other bytes: {differ} of {all} of run {}", self.run),
         }];

@@ -12,12 +12,14 @@ use crate::earlier_runs::{Chained, HomeRuns};
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::home::{Home, STORE};
+use crate::outcome::RunOutcome;
+use crate::packed_scripts::{self, SCRIPTS};
 use crate::packs;
 use crate::run::{RunRecord, StageRecord};
 use crate::runs::{self, StoredRun};
 use crate::text_table::TableFormat;
 use crate::workflow::{
-    Override, Setting, SourceSpan, Workflow, either, environment, nearest, paths,
+    Diagnostic, Override, Setting, SourceSpan, Workflow, either, environment, nearest, paths,
 };
 use clap::Args;
 use comparison::Reproduction;
@@ -61,6 +63,11 @@ impl ReproduceArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let own = globals.home();
         let theirs = runs::find(&own, &self.run)?;
+        if theirs.record.outcome == RunOutcome::Running {
+            let id = &theirs.record.run;
+            let words = format!("run '{id}' is in progress: reproduce it once it has ended");
+            return Err(Error::usage(words));
+        }
         let lower = if self.anew { None } else { store_of(&theirs, &own) };
         let globals = &Globals {
             lower_store: globals.lower_store.iter().cloned().chain(lower.clone()).collect(),
@@ -104,15 +111,14 @@ impl ReproduceArgs {
             format!("stage '{stage}': {}", mistake.trouble)
         });
         let lines: Vec<String> = lines.collect();
-        let way_out = "'--data [STAGE=]PATH' says where the data lies here, \
-                       'voxflow pack RUN --with-data' packs it";
-        Err(Error::Usage(format!("{}\n{way_out}", lines.join("\n"))))
+        Err(Error::Usage(format!("{}\n{}", lines.join("\n"), way_out(&workflow, &missing))))
     }
 
     /// Overrides for data paths: as given, or inside the pack.
     fn data(&self, theirs: &StoredRun) -> Result<Vec<Override>> {
         let mut places = vec![];
         for row in &theirs.record.stages {
+            places.extend(self.scripts(theirs, row));
             let Some((key, path)) = locator(row) else { continue };
             let packed = packs::data_of(&theirs.folder, &row.stage).filter(|_| !path.exists());
             if let Some(folder) = packed {
@@ -129,12 +135,43 @@ impl ReproduceArgs {
         Ok(places)
     }
 
+    /// A stage's scripts inside the pack, unless '--set' names others.
+    fn scripts(&self, theirs: &StoredRun, row: &StageRecord) -> Option<Override> {
+        let path = format!("{}.{SCRIPTS}", row.stage);
+        if self.set.iter().any(|words| words.trim_start().starts_with(&path)) {
+            return None;
+        }
+        let folder = packs::data_of(&theirs.folder, &row.stage)?;
+        let value = Setting::Value(packed_scripts::unpacked(&folder, row)?);
+        Some(Override { path, value, place: SourceSpan::Set("the packed run's scripts".into()) })
+    }
+
     /// The flags, by default with the run's number of threads: training is reproducible only with
     /// the same number.
     fn means_of(&self, record: &RunRecord) -> ExecArgs {
         let threads = self.means.threads.or_else(|| u16::try_from(record.threads).ok());
         ExecArgs { threads: threads.filter(|threads| *threads > 0), ..self.means.clone() }
     }
+}
+
+/// What to do about files that are not there.
+fn way_out(workflow: &Workflow, missing: &[Diagnostic]) -> String {
+    let of_program = |mistake: &Diagnostic| {
+        let stage = mistake.stage.as_deref().and_then(|id| workflow.stage(id))?;
+        stage.kind.runs_program.then_some(stage.id.as_str())
+    };
+    let mut ways = vec![];
+    if missing.iter().any(|mistake| of_program(mistake).is_none()) {
+        ways.push(
+            "'--data [STAGE=]PATH' says where the data lies here, \
+             'voxflow pack RUN --with-data' packs it"
+                .to_string(),
+        );
+    }
+    if let Some(stage) = missing.iter().find_map(of_program) {
+        ways.push(format!("'--set {stage}.{SCRIPTS}.NAME=PATH' says where a script lies here"));
+    }
+    ways.join("\n")
 }
 
 /// Key and path for data read in place by a stage.

@@ -66,6 +66,11 @@ impl Stage for Command {
         if params.get("each").is_some_and(|each| !each.is_null()) { Self::ITEMS } else { &[] }
     }
 
+    /// Once for each case, all programs are its items'.
+    fn quick_by(params: &Value) -> bool {
+        !Self::items_by(params).is_empty()
+    }
+
     fn parts_of(&self, role: &str) -> Vec<String> {
         self.parts.get(role).cloned().unwrap_or_else(|| vec![String::new()])
     }
