@@ -49,6 +49,19 @@ fn an_unknown_kind_is_told_with_the_nearest_right_one() {
 }
 
 #[test]
+fn a_precision_that_is_none_or_only_a_trainings_is_told_with_those_that_there_are() {
+    let with = |params: &str| {
+        let uses =
+            format!("  used: {{ uses: test, needs: [dataset, cache, model], with: {params} }}");
+        format!("{CUBES}{uses}\n")
+    };
+    let words = ["used", "precision", "'fp32', 'tf32', 'bf16' or 'fp16'"];
+    tells(&with("{ precision: fp8 }"), "fp8", &words);
+    let words = ["inference.precision", "'training' is for the inference of 'train'"];
+    tells(&with("{ inference: { precision: training } }"), "precision: training", &words);
+}
+
+#[test]
 fn a_list_of_transforms_is_held_to_their_names_and_parameters() {
     let with =
         |list: &str| CUBES.replace("learning_rate: 0.002", &format!("augmentation: [{list}]"));

@@ -90,6 +90,41 @@ fn another_image_in_the_folder_redoes_none_of_the_others() {
     same(lab.path("labels/scan_0.nii.gz"), lab.path("again/scan_0.nii.gz"));
 }
 
+/// Voxels that may get another label in 16 bits: those at the border of two.
+const OTHER_LABELS: f64 = 0.01;
+
+#[test]
+fn the_precision_of_the_command_line_is_taken_and_gives_the_same_labels_but_for_single_voxels() {
+    let lab = lab();
+    lab.run(CUBES, &["--until", "model", "--threads", "1"], 0);
+    let of = |precision: &str| {
+        let shown = predict(
+            &lab,
+            &["--model", "latest", "new", "--out", precision, "--precision", precision],
+        );
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        let is_told = shown.err.contains(&format!("in {precision}\n"));
+        assert_eq!(is_told, precision != "fp32", "{}", shown.err);
+    };
+    ["fp32", "tf32", "bf16", "fp16"].iter().for_each(|precision| of(precision));
+    for file in ["scan_0.nii.gz", "scan_1.nii.gz", "scan_2.nii.gz"] {
+        let path = |precision: &str| lab.path(precision).join(file);
+        same(path("fp32"), path("tf32"));
+        let labels =
+            |precision: &str| read_label(path(precision), file, &[1]).expect("a label map").data;
+        let wanted = labels("fp32");
+        for precision in ["bf16", "fp16"] {
+            let found = labels(precision);
+            let others = found.iter().zip(&wanted).filter(|(one, other)| one != other).count();
+            let share = others as f64 / wanted.len() as f64;
+            assert!(share <= OTHER_LABELS, "{precision}, {file}: {share}");
+        }
+    }
+    let shown = predict(&lab, &["--model", "latest", "new", "--out", "a", "--precision", "fp8"]);
+    assert_eq!(shown.code, 2);
+    assert!(shown.err.contains("possible values: fp32, tf32, bf16, fp16"), "{}", shown.err);
+}
+
 #[test]
 fn an_image_unlike_the_training_cases_is_warned_of_and_one_like_them_is_not() {
     let lab = lab();

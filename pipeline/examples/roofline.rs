@@ -13,7 +13,7 @@ use std::path::Path;
 use voxflow::workflow::Workflow;
 use voxflow_stages::KINDS;
 use voxflow_stages::Stage;
-use voxflow_stages::kinds::train::{Precision, Train};
+use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::cost::{self, Cost};
 
 /// A graphics card, as its maker's data sheet has it.
@@ -79,7 +79,7 @@ fn print(name: &str, train: &Train, launches: Option<f64>) {
     let graph = train.network.graph(INPUTS, OUTPUTS);
     cost::of_nodes(&graph, train.patch).iter().for_each(|node| each += node.training);
     let patches = (train.volumes_per_step * train.patches_per_volume) as f64;
-    let bytes = if train.precision == Precision::Fp32 { 4.0 } else { 2.0 } * each.values;
+    let bytes = train.precision.bytes() as f64 * each.values;
     let shape = train.patch.map(|side| side.to_string()).join("×");
     let by_launches = launches.map(|launches| patches / (launches * LAUNCH_SECONDS));
     let limits: Vec<String> =

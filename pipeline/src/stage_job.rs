@@ -68,6 +68,9 @@ pub struct Maker {
     pub job: Option<JobFacts>,
     /// Device ("cpu", "cuda:0 …").
     pub device: String,
+    /// The numbers that its networks computed in; those of before this was told were fp32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     pub threads: usize,
     /// Program and library versions.
     pub versions: BTreeMap<String, String>,
@@ -145,6 +148,7 @@ struct Collected {
     warnings: Vec<String>,
     items: Vec<Fingerprint>,
     device: Option<String>,
+    precision: Option<String>,
     threads: Option<usize>,
     versions: BTreeMap<String, String>,
 }
@@ -319,6 +323,7 @@ impl StageHost<'_> {
             host: job.as_ref().map_or_else(machine::host, |job| job.host.clone()),
             job,
             device: collected.device.clone().unwrap_or_else(|| "cpu".into()),
+            precision: collected.precision.clone(),
             threads: collected.threads.unwrap_or(self.job.threads),
             versions,
             cpu_seconds: Some(usage.cpu_seconds),
@@ -358,6 +363,7 @@ impl Host for StageHost<'_> {
                 collected.threads = Some(*threads);
                 collected.versions.insert("libtorch".into(), libtorch.clone());
             }
+            Message::Precision { name } => collected.precision = Some(name.clone()),
             Message::Item { fingerprint, .. } => collected.items.push(*fingerprint),
             _ => {}
         }

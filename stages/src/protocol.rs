@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use voxflow_cache::Digest;
 
 /// Rises with every change to messages between the two programs.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The libtorch version that the worker is built for.
 pub const LIBTORCH: &str = "2.11.0";

@@ -133,6 +133,12 @@ pub enum Message {
         /// Version of libtorch.
         libtorch: String,
     },
+    /// The numbers that the networks of the work compute in ("fp32"); of models that differ in it,
+    /// all of them ("bf16, fp32").
+    Precision {
+        /// The words.
+        name: String,
+    },
     /// Work already done before this process was continued from (resumed training).
     Resumed {
         /// Epochs finished before.

@@ -10,6 +10,7 @@ mod itself;
 mod lab;
 mod memory;
 mod messages;
+mod precision;
 mod recipes;
 mod resume;
 

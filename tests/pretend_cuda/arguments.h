@@ -167,6 +167,19 @@ inline void count_operation(const c10::OperatorHandle &op, const Arguments &argu
         waits(name);
 }
 
+// What the program allows cuDNN for a convolution, which the processor's kernels do not heed.
+inline void note_convolution(const std::string &name) {
+    if (name != "aten::convolution")
+        return;
+    const auto &context = at::globalContext();
+    if (context.allowTF32CuDNN())
+        note("convolution", "tf32");
+    if (context.benchmarkCuDNN())
+        note("convolution", "search");
+    if (context.deterministicCuDNN())
+        note("convolution", "deterministic");
+}
+
 inline void check_deterministic(const std::string &name) {
     if (at::globalContext().deterministicAlgorithms() && is_never_deterministic(name)) {
         at::globalContext().alertNotDeterministic(name);

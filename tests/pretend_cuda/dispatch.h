@@ -171,6 +171,7 @@ inline Arguments dispatch(const c10::OperatorHandle &op, const Arguments &argume
     const bool breaks = must_break(op.schema().name(), device);
     check_devices(op, arguments, device);
     count_operation(op, arguments);
+    note_convolution(op.schema().name());
     check_deterministic(op.schema().name());
     const OnDevice on(device);
     if (breaks)

@@ -165,6 +165,9 @@ impl Console {
                 let line = format!("  {stage}: on {name}, {threads}, libtorch {libtorch}");
                 self.say(Verbosity::Verbose, &line);
             }
+            Message::Precision { name } => {
+                self.say(Verbosity::Verbose, &format!("  {stage}: in {name}"));
+            }
             Message::Resumed { epoch, step } => {
                 self.say(
                     Verbosity::Normal,

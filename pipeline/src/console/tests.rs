@@ -109,6 +109,7 @@ fn verbose_says_what_stages_say_and_normal_only_warnings() {
             said(Message::Info { words: "19 milliards".into() }),
             said(Message::Warning { words: "no foreground in 'case_3'".into() }),
             said(Message::Device { name: "cpu".into(), threads: 2, libtorch: "2.11.0".into() }),
+            said(Message::Precision { name: "bf16".into() }),
             said(Message::Progress(Progress {
                 done: 1,
                 total: Some(3),
@@ -118,7 +119,7 @@ fn verbose_says_what_stages_say_and_normal_only_warnings() {
         ]
     };
     assert_eq!(seen(Verbosity::Normal, facts()), "warning: model: no foreground in 'case_3'\n");
-    let verbose = "  model: 19 milliards\nwarning: model: no foreground in 'case_3'\n  model: on cpu, 2 threads, libtorch 2.11.0\n";
+    let verbose = "  model: 19 milliards\nwarning: model: no foreground in 'case_3'\n  model: on cpu, 2 threads, libtorch 2.11.0\n  model: in bf16\n";
     assert_eq!(seen(Verbosity::Verbose, facts()), verbose);
 }
 

@@ -78,7 +78,10 @@ impl VariantLines {
             Message::Waiting { words } => {
                 self.say(Verbosity::Normal, &format!("  {stage}: {words}"));
             }
-            Message::Metric(_) | Message::Item { .. } | Message::Device { .. } => {}
+            Message::Metric(_)
+            | Message::Item { .. }
+            | Message::Device { .. }
+            | Message::Precision { .. } => {}
         }
     }
 

@@ -216,7 +216,8 @@ fn performance(subject: &RunSubject, pictures: &[(String, String)]) -> String {
     let sheet = tables::scores(&subject.tables.metrics);
     let scores = if sheet.rows.is_empty() { format!("{MISSING}\n") } else { sheet.markdown() };
     format!(
-        "{scores}{}",
+        "{scores}{}{}",
+        precisions(subject),
         pictures
             .iter()
             .map(|(name, _)| {
@@ -229,6 +230,16 @@ fn performance(subject: &RunSubject, pictures: &[(String, String)]) -> String {
             })
             .collect::<String>()
     )
+}
+
+/// The numbers that networks computed in, by stage; empty where no maker told them.
+fn precisions(subject: &RunSubject) -> String {
+    let told = subject.past.record.stages.iter().filter_map(|stage| {
+        let precision = stage.maker["precision"].as_str()?;
+        Some(format!("- `{}`: {}\n", stage.stage, plain(precision)))
+    });
+    let told: String = told.collect();
+    if told.is_empty() { told } else { format!("\nNumbers that networks computed in:\n\n{told}") }
 }
 
 fn licence(subject: &RunSubject) -> String {

@@ -11,8 +11,18 @@ use maud::{Markup, html};
 /// Stage graph, timeline, and reasons.
 pub fn stages(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
-    let columns =
-        ["stage", "kind", "outcome", "made in", "CPU", "memory", "input", "output", "why"];
+    let columns = [
+        "stage",
+        "kind",
+        "outcome",
+        "made in",
+        "precision",
+        "CPU",
+        "memory",
+        "input",
+        "output",
+        "why",
+    ];
     let mut sheet = TextTable::new("", columns);
     for stage in &record.stages {
         sheet.push(row(record, stage));
@@ -24,7 +34,7 @@ pub fn stages(subject: &RunSubject) -> Markup {
         (timeline(subject))
         (table(&sheet))
         p.soft {
-            "CPU: processor time over wall time, when it was made; memory: the most at once; input "
+            "Precision: the numbers that networks computed in; CPU: processor time over wall time, when it was made; memory: the most at once; input "
             "and output: bytes of the artifacts that were read and written."
         }
     }
@@ -51,6 +61,7 @@ fn row(record: &RunRecord, stage: &StageRecord) -> Vec<Cell> {
         stage
             .made_in_seconds
             .map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
+        stage.maker["precision"].as_str().into(),
         cpu.map_or(Cell::Empty, |share| Cell::text(format!("{:.0} %", share * 100.0))),
         bytes(stage.maker["peak_rss_bytes"].as_u64().filter(|peak| *peak > 0)),
         bytes(input.filter(|_| !stage.needs.is_empty())),

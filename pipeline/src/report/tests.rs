@@ -81,6 +81,24 @@ fn a_model_card_says_what_is_missing() {
 }
 
 #[test]
+fn the_precision_that_scores_were_computed_in_stands_beside_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut subject = subject(&home(folder.path()), "latest");
+    let (card_before, _) = card(&subject).expect("a training");
+    assert!(!card_before.contains("computed in"), "{card_before}");
+    let stages = &mut subject.past.record.stages;
+    let tested = stages.iter_mut().find(|stage| stage.stage == "model").expect("a training");
+    tested.maker["precision"] = "bf16, fp32".into();
+    let (text, _) = card(&subject).expect("a training");
+    assert!(
+        text.contains("Numbers that networks computed in:\n\n- `model`: bf16, fp32\n"),
+        "{text}"
+    );
+    let html = page(&[subject]);
+    assert!(html.contains("bf16, fp32"), "{html}");
+}
+
+#[test]
 fn report_card_and_its_pictures_lie_in_the_runs_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = runs::find(&home(folder.path()), "latest").expect("a run");

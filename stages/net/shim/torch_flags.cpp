@@ -9,7 +9,8 @@ extern "C" int voxflow_set_deterministic(int on) noexcept {
         auto &context = at::globalContext();
         context.setDeterministicAlgorithms(on != 0, /*warn_only=*/false);
         context.setDeterministicCuDNN(on != 0);
-        context.setBenchmarkCuDNN(on == 0);
+        if (on)
+            context.setBenchmarkCuDNN(false);
         return 0;
     } catch (...) {
         voxflow::keep_error();
@@ -27,12 +28,10 @@ extern "C" int voxflow_deterministic() noexcept {
     }
 }
 
-// fp32 is computed in fp32: an accelerator's shorter fp32 (TF32, ten bits of fraction) is not used.
-extern "C" int voxflow_set_exact_fp32() noexcept {
+// Whether cuDNN searches for its fastest algorithm whenever it meets a new shape.
+extern "C" int voxflow_set_search(int on) noexcept {
     try {
-        auto &context = at::globalContext();
-        context.setAllowTF32CuDNN(false);
-        context.setAllowTF32CuBLAS(false);
+        at::globalContext().setBenchmarkCuDNN(on != 0);
         return 0;
     } catch (...) {
         voxflow::keep_error();
@@ -40,10 +39,33 @@ extern "C" int voxflow_set_exact_fp32() noexcept {
     }
 }
 
-extern "C" int voxflow_exact_fp32() noexcept {
+extern "C" int voxflow_searches() noexcept {
+    try {
+        return at::globalContext().benchmarkCuDNN();
+    } catch (...) {
+        voxflow::keep_error();
+        return -1;
+    }
+}
+
+// Whether an accelerator may compute fp32 convolutions and products in a shorter fp32 (TF32, ten
+// bits of fraction).
+extern "C" int voxflow_set_tf32(int on) noexcept {
+    try {
+        auto &context = at::globalContext();
+        context.setAllowTF32CuDNN(on != 0);
+        context.setAllowTF32CuBLAS(on != 0);
+        return 0;
+    } catch (...) {
+        voxflow::keep_error();
+        return 1;
+    }
+}
+
+extern "C" int voxflow_tf32() noexcept {
     try {
         const auto &context = at::globalContext();
-        return !context.allowTF32CuDNN() && !context.allowTF32CuBLAS();
+        return context.allowTF32CuDNN() && context.allowTF32CuBLAS();
     } catch (...) {
         voxflow::keep_error();
         return -1;

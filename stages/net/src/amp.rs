@@ -1,16 +1,22 @@
 //! Automatic mixed precision: the numbers that convolutions compute in. Weights, norm statistics
 //! and loss stay fp32; the loss scale of fp16 is in `grad_scaler`.
 
+use crate::torch_flags;
 use tch::{Device, Kind};
-use voxflow_stages::kinds::train::Precision;
+use voxflow_stages::model::Precision;
 
 /// The numbers that convolutions compute in.
 pub fn compute_kind(precision: Precision) -> Kind {
     match precision {
-        Precision::Fp32 => Kind::Float,
+        Precision::Fp32 | Precision::Tf32 => Kind::Float,
         Precision::Bf16 => Kind::BFloat16,
         Precision::Fp16 => Kind::Half,
     }
+}
+
+/// Allows TF32 in fp32 convolutions while `work` runs if the precision is TF32, else forbids it.
+pub fn in_precision<T>(precision: Precision, work: impl FnOnce() -> T) -> T {
+    torch_flags::with_tf32(precision == Precision::Tf32, work)
 }
 
 /// True if libtorch has fast convolutions with these numbers on a device. On a processor without
@@ -45,4 +51,15 @@ fn processor_has_bf16() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn processor_has_fp16() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tf32_is_fp32_to_all_but_the_convolutions_of_a_gpu() {
+        assert_eq!(compute_kind(Precision::Tf32), Kind::Float);
+        assert!(has_convolutions(Kind::Float, Device::Cpu));
+    }
 }

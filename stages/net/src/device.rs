@@ -3,13 +3,14 @@
 //! The program is linked without `libtorch_cuda.so` and tries to load it before the first tensor.
 //! So the same program serves machines with and without a GPU.
 
+use crate::amp::{compute_kind, has_convolutions};
 use crate::cuda_driver::{Capability, CudaDriver};
 use crate::distributed::Ranks;
 use crate::torch_flags;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use tch::Device;
-use voxflow_stages::kinds::train::Precision;
+use voxflow_stages::model::Precision;
 use voxflow_stages::{Context, Error, Message, Result};
 
 /// The variable for the folder with `libtorch_cuda.so`, if not beside `libtorch_cpu.so`.
@@ -196,10 +197,33 @@ pub fn check_precision(info: &DeviceInfo, precision: Precision) -> Result<()> {
     }
 }
 
+/// Tells the precision of a stage's networks. Errors if the device has none of these numbers; warns
+/// if they are no faster there.
+pub fn tell_precision(cx: &Context, info: &DeviceInfo, all: &[Precision]) -> Result<()> {
+    all.iter().try_for_each(|precision| check_precision(info, *precision))?;
+    cx.tell(Message::Precision { name: Precision::words(all) });
+    for precision in [Precision::Bf16, Precision::Fp16] {
+        if all.contains(&precision) && !has_convolutions(compute_kind(precision), info.device) {
+            cx.warn(slow(precision));
+        }
+    }
+    Ok(())
+}
+
+/// The warning of a precision for which the processor has no convolutions.
+fn slow(precision: Precision) -> String {
+    let word = precision.word();
+    format!(
+        "precision: {word}: this processor has no convolutions in {word}; values are rounded to \
+         {word}, as on a device that has, and computed with in fp32, which takes longer than \
+         'precision: fp32'"
+    )
+}
+
 /// The number of CUDA devices, at least 1. Errors of the device of this index.
 fn cuda_count(index: usize) -> Result<usize> {
     load_cuda().map_err(|reason| unusable(index, &reason))?;
-    torch_flags::set_exact_fp32()?;
+    torch_flags::set_tf32(false)?;
     match tch::Cuda::device_count().max(0) as usize {
         0 => Err(unusable(index, &no_device_reason())),
         count => Ok(count),
@@ -317,5 +341,13 @@ mod tests {
         check_precision(&card((7, 5)), Precision::Fp16).unwrap();
         check_precision(&card((8, 0)), Precision::Bf16).unwrap();
         check_precision(&cpu(), Precision::Bf16).unwrap();
+    }
+
+    #[test]
+    fn a_precision_that_is_no_gain_is_said_with_what_is() {
+        let words = slow(Precision::Fp16);
+        for part in ["no convolutions in fp16", "takes longer", "'precision: fp32'"] {
+            assert!(words.contains(part), "'{part}' in {words}");
+        }
     }
 }

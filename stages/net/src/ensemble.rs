@@ -1,20 +1,21 @@
 //! Trained networks read from their model artifacts, ready to predict; several are averaged.
 
 use crate::classes::Classes;
-use crate::device::DeviceInfo;
+use crate::device::{DeviceInfo, tell_precision};
 use crate::device_room::DeviceRoom;
+use crate::inference_network::InferenceNetwork;
 use crate::leakage::refuse_leaks;
 use crate::network::GraphNetwork;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::Subset;
-use crate::weights;
+use crate::{torch_flags, weights};
 use std::collections::BTreeSet;
 use tch::{Device, Kind};
 use voxflow_stages::image::Preparation;
 use voxflow_stages::metric::post_processing::Steps;
 use voxflow_stages::model::compatibility::{check_channels, differences};
 use voxflow_stages::model::ensemble::{CARD, SingleModel, models_of};
-use voxflow_stages::model::{Flips, Inference, ModelCard, Weights};
+use voxflow_stages::model::{Flips, Inference, InferenceOptions, ModelCard, Precision, Weights};
 use voxflow_stages::{Context, Error, Metric, Result, Trouble};
 
 /// One or several trained networks with the same channels and labels.
@@ -38,7 +39,7 @@ pub struct Ensemble {
 pub struct ConfigurationNetworks {
     /// The preparation of their images.
     pub preparation: Preparation,
-    networks: Vec<GraphNetwork>,
+    networks: Vec<(GraphNetwork, Precision)>,
     inference: Inference,
     device: Device,
     room: Option<DeviceRoom>,
@@ -52,27 +53,24 @@ impl ConfigurationNetworks {
             return Err(Error::failed("inference.roi: is not set, nor does the model say"));
         };
         Ok(SlidingWindow {
-            networks: self.networks.iter().collect(),
+            networks: self.networks.iter().map(of_pair).collect(),
             inference: self.inference.clone(),
             roi,
             device: self.device,
             room: self.room,
-            compute: Kind::Float,
             by_sigmoid: self.by_sigmoid,
         })
     }
 }
 
+fn of_pair((network, precision): &(GraphNetwork, Precision)) -> InferenceNetwork<'_> {
+    InferenceNetwork { network, precision: *precision }
+}
+
 impl Ensemble {
-    /// Reads the models of role `model`. `inference` replaces the models' own settings. Errors if
-    /// the models do not agree.
-    pub fn open(
-        cx: &Context,
-        weights: Weights,
-        inference: Option<&Inference>,
-        flips: bool,
-        info: DeviceInfo,
-    ) -> Result<Ensemble> {
+    /// Reads the models of role `model`, to be used as `options` say. Errors if the models do not
+    /// agree, or the device has not their precision.
+    pub fn open(cx: &Context, options: &InferenceOptions, info: DeviceInfo) -> Result<Ensemble> {
         let inputs = cx.many("model");
         let outer: Vec<ModelCard> =
             inputs.iter().map(|input| input.json(CARD)).collect::<Result<_>>()?;
@@ -94,12 +92,16 @@ impl Ensemble {
                 inputs[0].stage
             )));
         }
+        let precisions = singles.iter().map(|model| options.precision_of(&model.card.inference));
+        let precisions: Vec<Precision> = precisions.collect();
+        tell_precision(cx, &info, &precisions)?;
+        search_algorithms(&info, options, &precisions)?;
         let classes = Classes::of(&card.labels, &card.regions, None)?;
         let mut configurations = vec![];
         for number in 0..count {
             let models: Vec<&SingleModel> =
                 singles.iter().filter(|model| model.configuration == number).collect();
-            configurations.push(configuration(&models, weights, inference, flips, &info)?);
+            configurations.push(configuration(&models, options, &info)?);
         }
         // All networks are on the device now.
         let room = DeviceRoom::of(info.device);
@@ -171,6 +173,17 @@ impl Ensemble {
     }
 }
 
+/// Lets cuDNN search for its fastest algorithms, where speed was asked for. In fp32 it takes those
+/// that it knows to be good, the same in each run.
+fn search_algorithms(
+    info: &DeviceInfo,
+    options: &InferenceOptions,
+    precisions: &[Precision],
+) -> Result<()> {
+    let is_exact = precisions.iter().all(|precision| *precision == Precision::Fp32);
+    torch_flags::set_search(info.device.is_cuda() && !is_exact && !options.deterministic)
+}
+
 /// The post-processing of all models, or none if they differ in it.
 fn common_post_processing(cx: &Context, cards: &[ModelCard]) -> Steps {
     let first = cards.first().map(|card| card.keep_largest.clone()).unwrap_or_default();
@@ -184,9 +197,7 @@ fn common_post_processing(cx: &Context, cards: &[ModelCard]) -> Steps {
 /// Opens the networks of a configuration. Errors unless their preparation is the same.
 fn configuration(
     models: &[&SingleModel],
-    weights: Weights,
-    inference: Option<&Inference>,
-    flips: bool,
+    options: &InferenceOptions,
     info: &DeviceInfo,
 ) -> Result<ConfigurationNetworks> {
     let Some(first) = models.first() else {
@@ -195,8 +206,11 @@ fn configuration(
     for other in models {
         check_preparation(&first.card, &other.card, &other.input.stage)?;
     }
-    let inference = common_inference(models, inference, flips)?;
-    let networks = models.iter().map(|model| open_network(model, weights, info));
+    let inference = common_inference(models, options)?;
+    let networks = models.iter().map(|model| {
+        let network = open_network(model, options.weights, info)?;
+        Ok((network, options.precision_of(&model.card.inference)))
+    });
     Ok(ConfigurationNetworks {
         preparation: first.card.preparation.clone(),
         networks: networks.collect::<Result<_>>()?,
@@ -233,17 +247,13 @@ fn check_preparation(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<
     )))
 }
 
-/// The inference settings for all models: `given`, or the models' common settings. The window is
-/// checked against every network.
-fn common_inference(
-    models: &[&SingleModel],
-    given: Option<&Inference>,
-    flips: bool,
-) -> Result<Inference> {
+/// The inference settings for all models: those given, or the models' common settings, but for
+/// their precision. The window is checked against every network.
+fn common_inference(models: &[&SingleModel], options: &InferenceOptions) -> Result<Inference> {
     // Given settings without a window take the window of each model.
     let mut all = models.iter().map(|model| {
-        let settings = given.unwrap_or(&model.card.inference).clone();
-        Inference { roi: settings.roi.or(model.card.inference.roi), ..settings }
+        let settings = options.inference.as_ref().unwrap_or(&model.card.inference).clone();
+        Inference { roi: settings.roi.or(model.card.inference.roi), precision: None, ..settings }
     });
     let Some(first) = all.next() else { return Err(Error::failed("no model was given")) };
     if let Some((other, model)) = all.zip(&models[1..]).find(|(other, _)| *other != first) {
@@ -261,7 +271,7 @@ fn common_inference(
             return Err(Error::failed(format!("model '{}': {path}: {trouble}", input.stage)));
         }
     }
-    let flips = if flips { Flips::All(true) } else { first.flips.clone() };
+    let flips = if options.flips { Flips::All(true) } else { first.flips.clone() };
     Ok(Inference { flips, ..first })
 }
 

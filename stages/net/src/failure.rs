@@ -37,7 +37,8 @@ const TRAINING: Remedy = Remedy {
 
 const INFERENCE: Remedy = Remedy {
     any: "lower 'roi' or 'batch' of the inference, or use a machine with more",
-    cuda: "; 'nvidia-smi' says whether another process holds the GPU",
+    cuda: "; 'precision: fp16' needs about half, and 'nvidia-smi' says whether another process \
+           holds the GPU",
 };
 
 const DEVICE_REMEDY: &str = "the GPU or its driver failed; run again: what was finished is kept, \

@@ -5,7 +5,7 @@
 use crate::foreach;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
-use voxflow_stages::kinds::train::Precision;
+use voxflow_stages::model::Precision;
 
 /// The state of a scaler in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

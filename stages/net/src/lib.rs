@@ -26,6 +26,7 @@ mod foreach;
 mod grad_scaler;
 pub mod gradients;
 mod image_preparation;
+pub mod inference_network;
 mod initializer;
 mod leakage;
 pub mod loss;

@@ -7,6 +7,7 @@ use crate::image_preparation::{ImageSource, of_cached_case};
 use crate::segmentation::Segmentation;
 use crate::subset::{PreparedCase, Subset};
 use crate::test::read_label;
+use crate::torch_flags::set_deterministic;
 use std::sync::Mutex;
 use voxflow_cache::Digest;
 use voxflow_stages::dataset::{Listing, Region};
@@ -23,6 +24,7 @@ use voxflow_stages::{Context, Error, Result};
 /// Makes the artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let params: OutOfFold = cx.params()?;
+    set_deterministic(params.options.deterministic)?;
     let info = choose_device(cx)?;
     let subset = Subset::open(cx.input("cache")?, "validation")?;
     if subset.cases.is_empty() {
@@ -30,8 +32,7 @@ pub fn run(cx: &Context) -> Result<()> {
             "validation: there are no cases; give 'split' a fold, or a number of validation cases",
         ));
     }
-    let mut models =
-        Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    let mut models = Ensemble::open(cx, &params.options, info)?;
     models.check(cx, &subset, false, params.allow_leakage)?;
     // Post-processing is chosen anew, by the cases of all folds.
     models.keep_largest.clear();
@@ -64,7 +65,7 @@ fn facts(
     let mut weights: Vec<Digest> = vec![];
     for input in cx.many("model") {
         for model in models_of(input)? {
-            weights.push(model.input.file(params.weights.file())?.blob.digest);
+            weights.push(model.input.file(params.options.weights.file())?.blob.digest);
         }
     }
     Ok(OutOfFoldCases {

@@ -7,6 +7,7 @@ use crate::image_preparation::{ImageSource, of_cached_case};
 use crate::segmentation::Segmentation;
 use crate::subset::{PreparedCase, Subset};
 use crate::test::{prediction_file, read_label};
+use crate::torch_flags::set_deterministic;
 use std::sync::Mutex;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::nifti::{read_label as read_map, write_label_in};
@@ -19,6 +20,7 @@ use voxflow_stages::{Context, Error, Input, Metric, Result};
 /// Makes the model artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let params: Postprocess = cx.params()?;
+    set_deterministic(params.options.deterministic)?;
     let info = choose_device(cx)?;
     let subset = Subset::open(cx.input("cache")?, "validation")?;
     if subset.cases.is_empty() {
@@ -26,8 +28,7 @@ pub fn run(cx: &Context) -> Result<()> {
             "validation: there are no cases; give 'split' a number of validation cases",
         ));
     }
-    let mut models =
-        Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    let mut models = Ensemble::open(cx, &params.options, info)?;
     models.check(cx, &subset, false, params.allow_leakage)?;
     // The choice is made anew.
     models.keep_largest.clear();

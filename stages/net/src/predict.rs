@@ -6,6 +6,7 @@ use crate::device::choose_device;
 use crate::ensemble::Ensemble;
 use crate::image_preparation::from_files;
 use crate::segmentation::{PreparedImage, Segmentation};
+use crate::torch_flags::set_deterministic;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,11 +50,12 @@ struct PredictionRow {
 /// Makes the predictions artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let params: Predict = cx.params()?;
+    set_deterministic(params.options.deterministic)?;
     let info = choose_device(cx)?;
     let dataset = cx.input("dataset")?;
     let listing: Listing = dataset.json("dataset.json")?;
     let cases = params.chosen(&listing)?;
-    let models = Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    let models = Ensemble::open(cx, &params.options, info)?;
     models.check_channels(cx, &listing.modality)?;
     let model_digests = model_digests(cx, &params)?;
     let predictor = Predictor { model_digests, models: Mutex::new(models), dataset };
@@ -73,7 +75,7 @@ fn model_digests(cx: &Context, params: &Predict) -> Result<BTreeMap<String, Dige
     let mut files = BTreeMap::new();
     for (index, model) in cx.many("model").iter().enumerate() {
         let card: ModelCard = model.json(CARD)?;
-        let (mut names, weights) = (vec![CARD.to_string()], params.weights.file());
+        let (mut names, weights) = (vec![CARD.to_string()], params.options.weights.file());
         match card.members.is_empty() {
             true => names.push(weights.to_string()),
             false => names.extend(card.members.iter().flat_map(|member| {

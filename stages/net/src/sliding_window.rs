@@ -2,7 +2,7 @@
 //! networks and flips.
 
 use crate::device_room::DeviceRoom;
-use crate::network::{GraphNetwork, Pass};
+use crate::inference_network::InferenceNetwork;
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -11,7 +11,7 @@ use voxflow_stages::model::{Average, Blend, Inference, Placement};
 /// Networks, and the settings of the window.
 pub struct SlidingWindow<'a> {
     /// Networks whose probabilities or logits are averaged.
-    pub networks: Vec<&'a GraphNetwork>,
+    pub networks: Vec<InferenceNetwork<'a>>,
     /// Overlap, blending, windows per batch, flips.
     pub inference: Inference,
     /// Sides of the window in voxels.
@@ -20,8 +20,6 @@ pub struct SlidingWindow<'a> {
     pub device: Device,
     /// Its room for volumes; `None` for the processor.
     pub room: Option<DeviceRoom>,
-    /// Numbers that convolutions compute in.
-    pub compute: Kind,
     /// The networks' outputs are regions, whose probabilities are by sigmoid instead of softmax.
     pub by_sigmoid: bool,
 }
@@ -82,7 +80,7 @@ impl SlidingWindow<'_> {
             // Softmax keeps the order of the logits: one pass needs no probabilities.
             let one = self.passes().len() == 1 && !self.scores_are_logits();
             let scores = match one {
-                true => self.logits(self.networks[0], image, &self.count(image, &nobody)),
+                true => self.logits(&self.networks[0], image, &self.count(image, &nobody)),
                 false => self.scores(image),
             };
             scores.squeeze_dim(0).argmax(0, false).to_kind(Kind::Uint8)
@@ -90,10 +88,10 @@ impl SlidingWindow<'_> {
     }
 
     /// Every network with the axes of every flip.
-    fn passes(&self) -> Vec<(&GraphNetwork, Vec<i64>)> {
+    fn passes(&self) -> Vec<(&InferenceNetwork<'_>, Vec<i64>)> {
         let flips = self.flips();
         let networks = self.networks.iter();
-        networks.flat_map(|net| flips.iter().map(|axes| (*net, axes.clone()))).collect()
+        networks.flat_map(|net| flips.iter().map(move |axes| (net, axes.clone()))).collect()
     }
 
     /// The axes of every flip in (N, C, X, Y, Z).
@@ -103,12 +101,12 @@ impl SlidingWindow<'_> {
     }
 
     /// Blended logits of one network, of which each window's are the mean over its flips.
-    fn flipped(&self, network: &GraphNetwork, image: &Tensor, count: &WindowCount) -> Tensor {
-        let (pass, flips) = (Pass::inference(self.compute), self.flips());
+    fn flipped(&self, network: &InferenceNetwork, image: &Tensor, count: &WindowCount) -> Tensor {
+        let flips = self.flips();
         slide(image, self.roi, &self.inference, |windows| {
             let windows = windows.to_device(self.device);
             let logits = flips.iter().map(|axes| {
-                let logits = network.logits(&windows.flip(&axes[..]), pass).flip(&axes[..]);
+                let logits = network.logits(&windows.flip(&axes[..])).flip(&axes[..]);
                 logits.to_kind(image.kind())
             });
             let mean = mean(logits).to_device(image.device());
@@ -118,10 +116,9 @@ impl SlidingWindow<'_> {
     }
 
     /// Blended logits of one network.
-    fn logits(&self, network: &GraphNetwork, image: &Tensor, count: &WindowCount) -> Tensor {
-        let pass = Pass::inference(self.compute);
+    fn logits(&self, network: &InferenceNetwork, image: &Tensor, count: &WindowCount) -> Tensor {
         slide(image, self.roi, &self.inference, |windows| {
-            let logits = network.logits(&windows.to_device(self.device), pass);
+            let logits = network.logits(&windows.to_device(self.device));
             let logits = logits.to_kind(image.kind()).to_device(image.device());
             count.add(windows.size()[0]);
             logits

@@ -7,6 +7,7 @@ use crate::image_preparation::{ImageSource, of_cached_case};
 use crate::pictures;
 use crate::segmentation::Segmentation;
 use crate::subset::{PreparedCase, Subset};
+use crate::torch_flags::set_deterministic;
 use std::sync::Mutex;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::Volume;
@@ -20,6 +21,7 @@ use voxflow_stages::{Context, Error, Input, Result};
 /// Makes the scores artifact with its predictions.
 pub fn run(cx: &Context) -> Result<()> {
     let Test(params) = cx.params()?;
+    set_deterministic(params.options.deterministic)?;
     let info = choose_device(cx)?;
     let subset = Subset::open(cx.input("cache")?, "testing")?;
     if subset.cases.is_empty() {
@@ -27,7 +29,7 @@ pub fn run(cx: &Context) -> Result<()> {
             "testing: there are no cases; give 'split' a number of testing cases",
         ));
     }
-    let models = Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    let models = Ensemble::open(cx, &params.options, info)?;
     models.check(cx, &subset, true, params.allow_leakage)?;
     let regions = models.card.regions.clone();
     let dataset = cx.input("dataset")?;

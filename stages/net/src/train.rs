@@ -2,7 +2,7 @@
 
 use crate::batch_share::BatchShare;
 use crate::classes::Classes;
-use crate::device::{check_precision, choose, tell_device};
+use crate::device::{DeviceInfo, check_precision, choose, tell_device};
 use crate::distributed::Ranks;
 use crate::distributed::process_group::ProcessGroup;
 use crate::failure::inject_fault;
@@ -12,17 +12,16 @@ use crate::subset::Subset;
 use crate::{checkpoint, pretrained, torch_flags, weights};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::description::{ExtendedTraining, TRAINING_STATE, TrainingSummary};
-use voxflow_stages::model::{Inference, ModelCard, Provenance, Weights};
-use voxflow_stages::{Context, Error, Result};
+use voxflow_stages::model::{ModelCard, Precision, Provenance, Weights};
+use voxflow_stages::{Context, Error, Message, Result};
 
 /// Makes the model artifact, with the ranks of a group if there is one; rank 0 writes it.
 pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let params: Train = cx.params()?;
-    torch_flags::set_deterministic(params.deterministic)?;
-    let info = choose(cx.device(), cx.threads())?;
-    check_precision(&info, params.precision)?;
+    let info = choose_device(cx, &params)?;
     let ranks = Ranks::connect(group, info.device)?;
     tell_device(cx, &info, ranks);
+    cx.tell(Message::Precision { name: params.precision.word().into() });
     warn_of_shares(cx, &params, ranks);
     let input = cx.input("cache")?;
     let (mut training, validation) =
@@ -53,6 +52,18 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
         return Ok(());
     }
     write(cx, &params, data, &outcome, (provenance, note))
+}
+
+/// Chooses the device, and sets libtorch's flags for the training. Errors if the device has not the
+/// training's numbers, or those of its validations.
+fn choose_device(cx: &Context, params: &Train) -> Result<DeviceInfo> {
+    torch_flags::set_deterministic(params.deterministic)?;
+    torch_flags::set_search(!params.deterministic)?;
+    let info = choose(cx.device(), cx.threads())?;
+    torch_flags::set_tf32(params.precision == Precision::Tf32)?;
+    check_precision(&info, params.precision)?;
+    check_precision(&info, params.validation_precision())?;
+    Ok(info)
 }
 
 /// Warns that the number of ranks, which is no part of the recipe, changes the model.
@@ -159,8 +170,6 @@ fn write(
     }
     weights::write(&cx.create(Weights::Best.file())?, &outcome.best)?;
     weights::write(&cx.create(Weights::Last.file())?, &outcome.last)?;
-    let inference =
-        Inference { roi: params.inference.roi.or(Some(params.patch)), ..params.inference.clone() };
     let card = ModelCard {
         format: 1,
         dataset: training.list.dataset.clone(),
@@ -169,7 +178,7 @@ fn write(
         regions: params.regions.clone(),
         preparation: training.list.preparation.clone(),
         network: params.network.clone(),
-        inference,
+        inference: params.inference_of_model(),
         keep_largest: vec![],
         members: vec![],
         training: TrainingSummary {

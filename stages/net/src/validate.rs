@@ -4,6 +4,7 @@ use crate::device::choose_device;
 use crate::ensemble::Ensemble;
 use crate::failure::catch_panic;
 use crate::subset::{PreparedCase, Subset};
+use crate::torch_flags::set_deterministic;
 use std::sync::{Mutex, PoisonError};
 use voxflow_stages::kinds::validate::Validate;
 use voxflow_stages::metric::{CaseScore, Targets, skew_warning, summary};
@@ -13,6 +14,7 @@ use voxflow_stages::{Context, Error, Result};
 /// Makes the scores artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let Validate(params) = cx.params()?;
+    set_deterministic(params.options.deterministic)?;
     let info = choose_device(cx)?;
     let subset = Subset::open(cx.input("cache")?, "validation")?;
     if subset.cases.is_empty() {
@@ -20,8 +22,7 @@ pub fn run(cx: &Context) -> Result<()> {
             "validation: there are no cases; give 'split' a number of validation cases",
         ));
     }
-    let mut models =
-        Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    let mut models = Ensemble::open(cx, &params.options, info)?;
     // Scores are those of the volumes as they are.
     models.prepares_images = false;
     models.check(cx, &subset, false, params.allow_leakage)?;

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use support::{Fixture, distance, drawn_single, fill, largest};
 use tch::{Device, Kind, Tensor};
+use voxflow_net::inference_network::InferenceNetwork;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::sliding_window::{SlidingWindow, slide};
-use voxflow_stages::model::{Flips, Inference, Network};
+use voxflow_stages::model::{Flips, Inference, Network, Precision};
 
 #[derive(Deserialize)]
 struct AboutForward {
@@ -25,6 +26,10 @@ fn filled(network: &Network, inputs: usize, outputs: usize, seed: u64) -> GraphN
     let network = GraphNetwork::new(&network.graph(inputs, outputs), 5, Kind::Float, Device::Cpu);
     fill(&network, seed);
     network
+}
+
+fn in_fp32(network: &GraphNetwork) -> InferenceNetwork<'_> {
+    InferenceNetwork { network, precision: Precision::Fp32 }
 }
 
 #[test]
@@ -158,7 +163,7 @@ fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them(
     let image = drawn_single(950, &[1, 1, x, y, z]);
     for (flips, wanted) in [(false, "models"), (true, "models and flips")] {
         let sliding_window = SlidingWindow {
-            networks: networks.iter().collect(),
+            networks: networks.iter().map(in_fp32).collect(),
             inference: Inference {
                 overlap: about.overlap,
                 flips: Flips::All(flips),
@@ -167,7 +172,6 @@ fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them(
             roi: about.roi,
             device: Device::Cpu,
             room: None,
-            compute: Kind::Float,
             by_sigmoid: false,
         };
         let (found, wanted) = (sliding_window.scores(&image), fixture.get(wanted));

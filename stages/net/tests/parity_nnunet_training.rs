@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use support::{Fixture, distance, drawn, drawn_labels, drawn_single, fill_by_name};
 use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
 use voxflow_net::classes::IGNORED;
+use voxflow_net::inference_network::InferenceNetwork;
 use voxflow_net::loss::LossTargets;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
@@ -20,7 +21,7 @@ use voxflow_stages::model::tensor_spec::InitialValue;
 use voxflow_stages::model::weights::of_foreign;
 use voxflow_stages::model::{
     Average, Blend, Flips, Inference, LearningRateSchedule, LossParams, Network, OptimizerParams,
-    Placement,
+    Placement, Precision,
 };
 
 #[derive(Deserialize)]
@@ -290,7 +291,7 @@ fn windows_blended_and_flipped_as_nnu_nets_give_its_logits() {
         let network = GraphNetwork::new(&graph, 5, Kind::Float, Device::Cpu);
         fill_by_name(&network, 60);
         let window = SlidingWindow {
-            networks: vec![&network],
+            networks: vec![InferenceNetwork { network: &network, precision: Precision::Fp32 }],
             inference: Inference {
                 blend: Blend::GaussianNnunet,
                 placement: Placement::Even,
@@ -301,7 +302,6 @@ fn windows_blended_and_flipped_as_nnu_nets_give_its_logits() {
             roi: about.patch,
             device: Device::Cpu,
             room: None,
-            compute: Kind::Float,
             by_sigmoid: false,
         };
         let [x, y, z] = about.shape;

@@ -86,7 +86,7 @@ impl Stage for Import {
         }
         let preprocess = self.preprocess.check().into_iter();
         mistakes.extend(preprocess.map(|(path, trouble)| (format!("preprocess.{path}"), trouble)));
-        mistakes.extend(self.inference.check("inference"));
+        mistakes.extend(self.inference.check_outside_training("inference"));
         mistakes.extend(region::check(&self.regions, "regions"));
         let values: Vec<u8> = self.labels().iter().map(|label| label.value).collect();
         if let Err(error) = region::check_against(&self.regions, &values) {

@@ -3,7 +3,7 @@
 
 use super::test::{LABEL_FILES, files_of_part};
 use crate::error::Result;
-use crate::model::{Inference, Mistake, Weights, is_amount, mistake};
+use crate::model::{InferenceOptions, Mistake, is_amount, mistake};
 use crate::stage::{ArtifactType, Count, MODELS, Peek, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,16 +22,9 @@ pub struct OutOfFold {
     /// Surfaces closer than this, in mm, count as agreeing in surface Dice.
     #[serde(default = "one_mm")]
     pub tolerance_mm: f64,
-    /// Sliding-window inference; null takes the model's own settings.
-    #[serde(default)]
-    pub inference: Option<Inference>,
-    /// Test-time augmentation (TTA): average over all eight flips of the volume (eight times as
-    /// slow).
-    #[serde(default)]
-    pub flips: bool,
-    /// The weights to use: best or last.
-    #[serde(default)]
-    pub weights: Weights,
+    /// The use of the models.
+    #[serde(flatten)]
+    pub options: InferenceOptions,
     /// Use cases that the model was trained on, with a warning, instead of refusing them (data
     /// leakage).
     #[serde(default)]
@@ -69,7 +62,6 @@ impl Stage for OutOfFold {
     fn check(&self) -> Vec<Mistake> {
         let tolerance =
             mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");
-        let inference = self.inference.iter().flat_map(|inference| inference.check("inference"));
-        tolerance.into_iter().chain(inference).collect()
+        tolerance.into_iter().chain(self.options.check()).collect()
     }
 }

@@ -3,7 +3,7 @@
 
 use super::test::{LABEL_FILES, files_of_part};
 use crate::error::Result;
-use crate::model::{Inference, Mistake, Weights};
+use crate::model::{InferenceOptions, Mistake};
 use crate::stage::{ArtifactType, Count, Peek, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,16 +16,9 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Postprocess {
-    /// Sliding-window inference; null takes the model's own settings.
-    #[serde(default)]
-    pub inference: Option<Inference>,
-    /// Test-time augmentation (TTA): average over all eight flips of the volume (eight times as
-    /// slow).
-    #[serde(default)]
-    pub flips: bool,
-    /// The weights that predict the cases. The result has all weights of the model.
-    #[serde(default)]
-    pub weights: Weights,
+    /// The use of the model that predicts the cases. The result has all its weights.
+    #[serde(flatten)]
+    pub options: InferenceOptions,
     /// Use cases that the model was trained on, with a warning, instead of refusing them (data
     /// leakage).
     #[serde(default)]
@@ -63,6 +56,6 @@ impl Stage for Postprocess {
     }
 
     fn check(&self) -> Vec<Mistake> {
-        self.inference.iter().flat_map(|inference| inference.check("inference")).collect()
+        self.options.check()
     }
 }

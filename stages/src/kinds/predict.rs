@@ -4,7 +4,7 @@ use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result};
 use crate::foresight::Foresight;
 use crate::image::nifti::suffix;
-use crate::model::{Inference, Mistake, Weights, mistake};
+use crate::model::{InferenceOptions, Mistake, mistake};
 use crate::stage::{ArtifactType, Count, Items, MODELS, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,16 +23,9 @@ pub struct Predict {
     /// File names; `{case}` is the case's name, taken from its image file.
     #[serde(default = "as_the_image")]
     pub file_name: String,
-    /// Sliding-window inference; null takes the model's own settings.
-    #[serde(default)]
-    pub inference: Option<Inference>,
-    /// Test-time augmentation (TTA): average over all eight flips of the volume (eight times as
-    /// slow).
-    #[serde(default)]
-    pub flips: bool,
-    /// The weights of the model.
-    #[serde(default)]
-    pub weights: Weights,
+    /// The use of the models.
+    #[serde(flatten)]
+    pub options: InferenceOptions,
 }
 
 /// Images of a dataset to segment.
@@ -120,10 +113,7 @@ impl Stage for Predict {
             "file_name",
             format!("must hold '{CASE}', no slash, and end in .nii.gz or .nii, as '{CASE}.nii.gz'"),
         );
-        file_name
-            .into_iter()
-            .chain(self.inference.iter().flat_map(|inference| inference.check("inference")))
-            .collect()
+        file_name.into_iter().chain(self.options.check()).collect()
     }
 }
 

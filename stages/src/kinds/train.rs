@@ -10,7 +10,7 @@ use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
 use crate::model::{
     Epochs, Inference, LearningRateSchedule, LossParams, Mistake, Network, Norm, OptimizerParams,
-    is_amount, mistake,
+    Precision, is_amount, mistake,
 };
 use crate::stage::{ArtifactType, Count, Demand, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
@@ -137,19 +137,6 @@ pub struct Train {
     pub seed: u64,
 }
 
-/// Numbers of the forward and backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32 bits.
-    #[default]
-    Fp32,
-    /// bfloat16.
-    Bf16,
-    /// 16 bits, with loss scaling.
-    Fp16,
-}
-
 /// Criterion of the best weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -181,6 +168,21 @@ fn yes() -> bool {
 }
 
 impl Train {
+    /// The precision of its own validations.
+    pub fn validation_precision(&self) -> Precision {
+        let own = self.inference.precision.map(|named| named.of_training(self.precision));
+        own.unwrap_or(self.precision)
+    }
+
+    /// The settings of later inference with its model.
+    pub fn inference_of_model(&self) -> Inference {
+        Inference {
+            roi: self.inference.roi.or(Some(self.patch)),
+            precision: self.inference.precision.map(|_| self.validation_precision().into()),
+            ..self.inference.clone()
+        }
+    }
+
     fn check_numbers(&self) -> impl Iterator<Item = Mistake> {
         let rate = self.learning_rate.is_finite() && self.learning_rate > 0.0;
         let clip = self.clip_gradients.is_none_or(|norm| is_amount(norm) && norm > 0.0);

@@ -1,6 +1,6 @@
 //! Sliding-window inference.
 
-use super::{Mistake, Network, mistake};
+use super::{InferencePrecision, Mistake, Network, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,12 @@ pub struct Inference {
     #[serde(skip_serializing_if = "is_of_probabilities")]
     #[schemars(extend("x-neutral" = "probabilities", "default" = "probabilities"))]
     pub average: Average,
+    /// The numbers that networks compute in. null is fp32, and of a training's own validations the
+    /// training's precision. With a value, here `training` among them, the model has it for all
+    /// later inference too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-neutral" = null, "default" = null))]
+    pub precision: Option<InferencePrecision>,
 }
 
 /// Models stored before the choice existed lack it.
@@ -124,6 +130,7 @@ impl Default for Inference {
             flips: Flips::default(),
             placement: Placement::Regular,
             average: Average::Probabilities,
+            precision: None,
         }
     }
 }
@@ -159,6 +166,23 @@ impl Inference {
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// [`Inference::check`], and a precision that only a training has.
+    pub fn check_outside_training(&self, path: &str) -> Vec<Mistake> {
+        let training = mistake(
+            self.precision == Some(InferencePrecision::Training),
+            format!("{path}.precision"),
+            "'training' is for the inference of 'train', whose model then has that precision; \
+             here give fp32, tf32, bf16 or fp16, or null for the model's own",
+        );
+        self.check(path).into_iter().chain(training).collect()
+    }
+
+    /// True if the windows are the same; each network has a precision of its own.
+    pub fn has_windows_of(&self, other: &Inference) -> bool {
+        let windows = |one: &Inference| Inference { precision: None, ..one.clone() };
+        windows(self) == windows(other)
     }
 
     /// Mistakes in the window's sides for this network.

@@ -1,6 +1,6 @@
 //! Scoring: the parameters of the kinds `validate` and `test`.
 
-use super::{Inference, Mistake, Weights, is_amount, mistake};
+use super::{InferenceOptions, Mistake, is_amount, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +11,9 @@ pub struct Scoring {
     /// Surfaces closer than this, in mm, count as agreeing in surface Dice.
     #[serde(default = "one_mm")]
     pub tolerance_mm: f64,
-    /// Sliding-window inference; null takes the model's own settings.
-    #[serde(default)]
-    pub inference: Option<Inference>,
-    /// Test-time augmentation (TTA): average over all eight flips of the volume (eight times as
-    /// slow).
-    #[serde(default)]
-    pub flips: bool,
-    /// The weights to use: best or last.
-    #[serde(default)]
-    pub weights: Weights,
+    /// The use of the models.
+    #[serde(flatten)]
+    pub options: InferenceOptions,
     /// Score cases used for the model's training or selection, with a warning, instead of refusing
     /// them (data leakage).
     #[serde(default)]
@@ -41,7 +34,6 @@ impl Scoring {
     pub fn check(&self) -> Vec<Mistake> {
         let tolerance =
             mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");
-        let inference = self.inference.iter().flat_map(|inference| inference.check("inference"));
-        tolerance.into_iter().chain(inference).collect()
+        tolerance.into_iter().chain(self.options.check()).collect()
     }
 }

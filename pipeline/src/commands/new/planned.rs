@@ -174,7 +174,7 @@ fn trainer(plan: &Plan) -> Vec<PlannedSetting> {
             "inference",
             json!({
                 "roi": patch, "overlap": 0.5, "blend": "gaussian_nnunet", "placement": "even",
-                "flips": true, "average": "logits",
+                "flips": true, "average": "logits", "precision": "training",
             }),
             "",
         ),

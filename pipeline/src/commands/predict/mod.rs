@@ -67,6 +67,10 @@ pub struct PredictArgs {
     /// Weights to use
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
+    /// The numbers that the networks compute in: fp32, tf32, bf16 or fp16; by default those that the
+    /// model says (fp32, unless its training named others)
+    #[arg(long, value_name = "PRECISION", value_parser = ["fp32", "tf32", "bf16", "fp16"])]
+    pub precision: Option<String>,
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
@@ -113,7 +117,7 @@ impl PredictArgs {
         let kind = Kind::named("predict").ok_or_else(nothing)?;
         let wanted = json!({
             "cases": "all", "probabilities": self.probabilities, "flips": self.flips,
-            "weights": self.weights,
+            "weights": self.weights, "precision": self.precision,
         });
         let params =
             kind.understand(&wanted).map_err(|mistakes| Error::usage(format!("{mistakes:?}")))?;

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, disk};
+use voxflow_stages::model::Precision;
 use voxflow_stages::{Error, Host, Kind, Message, Result};
 
 pub struct OutputHost<'a> {
@@ -117,6 +118,9 @@ impl Host for OutputHost<'_> {
                     humanize::count(threads as u64, "thread"),
                 );
                 self.say(&format!("{images} on {name}, {threads}"));
+            }
+            Message::Precision { name } if name != Precision::default().word() => {
+                self.say(&format!("in {name}"));
             }
             Message::Progress(progress) => {
                 let note = lock(&self.windows).note(&progress, Instant::now());

@@ -29,6 +29,7 @@ use crate::device::DeviceInfo;
 use crate::device_room::DeviceRoom;
 use crate::dice::dice_rows;
 use crate::distributed::Ranks;
+use crate::inference_network::InferenceNetwork;
 use crate::network::BatchPart;
 use crate::progress::peak_memory_bytes;
 use crate::sliding_window::SlidingWindow;
@@ -262,12 +263,14 @@ impl<'a> Fit<'a> {
 
     fn sliding_window(&self) -> SlidingWindow<'_> {
         SlidingWindow {
-            networks: vec![self.model.eval_model()],
+            networks: vec![InferenceNetwork {
+                network: self.model.eval_model(),
+                precision: self.params.validation_precision(),
+            }],
             inference: self.params.inference.clone(),
             roi: self.params.inference.roi.unwrap_or(self.params.patch),
             device: self.info.device,
             room: self.room,
-            compute: compute_kind(self.params.precision),
             by_sigmoid: self.data.classes.has_regions(),
         }
     }

@@ -246,6 +246,7 @@ pub struct Heard {
     pub metrics: Vec<Metric>,
     pub resumed: Option<(u32, u64)>,
     pub device: Option<String>,
+    pub precision: Option<String>,
     pub warnings: Vec<String>,
     pub reply: Option<Reply>,
 }
@@ -296,6 +297,7 @@ pub fn hear_and(mut child: Child, at: Option<usize>, act: impl Fn(u32)) -> Heard
                 heard.resumed = Some((epoch, step));
             }
             WorkerLine::Message(Message::Device { name, .. }) => heard.device = Some(name),
+            WorkerLine::Message(Message::Precision { name }) => heard.precision = Some(name),
             WorkerLine::Message(Message::Warning { words }) => heard.warnings.push(words),
             _ => continue,
         }

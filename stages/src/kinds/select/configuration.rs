@@ -232,7 +232,9 @@ impl<'a> TrainedConfiguration<'a> {
             cards.push((model, card));
         }
         let differs = |(_, card): &&(&Input, ModelCard)| {
-            card.preparation != cards[0].1.preparation || card.inference != cards[0].1.inference
+            let first = &cards[0].1;
+            card.preparation != first.preparation
+                || !card.inference.has_windows_of(&first.inference)
         };
         match cards.iter().find(differs) {
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! Trouble that a training foresees: a start with another network, and a patch that no memory of
 //! this machine holds.
 
-use super::{Precision, Train};
+use super::Train;
 use crate::foresight::Foresight;
 use crate::image::Preparation;
 use crate::image::nifti::read_header;
@@ -45,9 +45,8 @@ impl Train {
         // MONAI's networks have no 'features', and all have the default 'channels'.
         let network = &self.network;
         let features = u64::from(*network.features.first().or(network.channels.first())?);
-        let number_bytes = if self.precision == Precision::Fp32 { 4 } else { 2 };
         let values = voxels.saturating_mul(samples).saturating_mul(features);
-        let bytes = values.saturating_mul(KEPT_MAPS * number_bytes);
+        let bytes = values.saturating_mul(KEPT_MAPS * self.precision.bytes());
         if bytes <= memory {
             return None;
         }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::image::intensity::{Intensity, Zscore};
 use crate::image::preparation::AxisOrder;
 use crate::model::weights::StateDict;
-use crate::model::{Average, Blend, ModelCard, NetworkName, Norm, Placement};
+use crate::model::{Average, Blend, InferencePrecision, ModelCard, NetworkName, Norm, Placement};
 use serde_json::{Map, Value, json};
 
 /// The files of a bundle by name.
@@ -36,6 +36,16 @@ fn text(value: &Value) -> Vec<u8> {
 }
 
 fn inference(card: &ModelCard) -> Result<Value> {
+    let mut evaluator = json!({
+        "_target_": "SupervisedEvaluator",
+        "device": "@device",
+        "val_data_loader": "@dataloader",
+        "network": "@network",
+        "inferer": "@inferer",
+        "postprocessing": "@postprocessing",
+        "val_handlers": "@handlers",
+    });
+    mix_precision(card, &mut evaluator);
     Ok(json!({
         "imports": ["$import glob", "$import numpy"],
         "bundle_root": ".",
@@ -62,18 +72,22 @@ fn inference(card: &ModelCard) -> Result<Value> {
             "load_path": "$@bundle_root + '/models/model.pt'",
             "load_dict": { "model": "@network" },
         }],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-            "amp": false,
-        },
+        "evaluator": evaluator,
         "run": ["$@evaluator.run()"],
     }))
+}
+
+/// Lets an evaluator compute in the model's precision, where that is of 16 bits.
+fn mix_precision(card: &ModelCard, evaluator: &mut Value) {
+    let kind = match card.inference.precision {
+        Some(InferencePrecision::Fp16) => Some("float16"),
+        Some(InferencePrecision::Bf16) => Some("bfloat16"),
+        _ => None,
+    };
+    evaluator["amp"] = json!(kind.is_some());
+    if let Some(kind) = kind {
+        evaluator["amp_kwargs"] = json!({ "dtype": format!("$torch.{kind}") });
+    }
 }
 
 fn network(card: &ModelCard) -> Value {
@@ -348,7 +362,13 @@ mod tests {
             "spacing": [1.5, 1.5, 2.0], "intensity": { "window": [-57, 164] },
             "crop_foreground": true,
         });
-        let config = inference(&card(ct, spleen.clone())).unwrap();
+        let config = inference(&card(ct.clone(), spleen.clone())).unwrap();
+        assert_eq!(config["evaluator"]["amp"], json!(false));
+        let mut half = card(ct, spleen.clone());
+        half.inference.precision = Some(InferencePrecision::Bf16);
+        let mixed = inference(&half).unwrap();
+        assert_eq!(mixed["evaluator"]["amp"], json!(true));
+        assert_eq!(mixed["evaluator"]["amp_kwargs"]["dtype"], json!("$torch.bfloat16"));
         let steps =
             ["LoadImaged", "Orientationd", "Spacingd", "ScaleIntensityRanged", "CropForegroundd"];
         assert_eq!(targets(&config["preprocessing"]["transforms"]), steps);
