@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stderr)]
 
+#[path = "../lab/mod.rs"]
 mod lab;
 
 use lab::cubes::Dataset;

@@ -1,5 +1,6 @@
 //! `preprocess` as a stage: items, warnings that reuse repeats, and cases that cannot be done.
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use serde_json::{Value, json};

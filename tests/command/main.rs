@@ -1,5 +1,6 @@
 //! Programs of a person's own as stages: the examples of the docs, minimal work, ends of every kind.
 
+#[path = "../lab/mod.rs"]
 mod lab;
 
 use lab::cubes::Dataset;

@@ -1,6 +1,7 @@
 //! `voxflow new` on the layouts that people have: what it writes is checked, planned and run, and
 //! it says how it read the folder; `voxflow check` on files that are not there.
 
+#[path = "../lab/mod.rs"]
 mod lab;
 
 use lab::cubes::{SHAPE, write_nifti};

@@ -1,5 +1,6 @@
 //! Splits: who goes where, and what never happens.
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use serde_json::{Value, json};
