@@ -3,71 +3,27 @@
 
 use crate::error::{Error, Result};
 use crate::event::Fact;
+use crate::exec_options::ExecOptions;
 use crate::executor::Executor;
 use crate::job::Job;
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::planner::{Planner, StageDecision};
 use crate::reads::{MadeArtifacts, inputs};
-use crate::resources::Resources;
 use crate::run_tracker::{Done, RunTracker};
 use crate::schedule::{NextAction, Schedule, ScheduledStage, StageId};
 use crate::stage_job::{self, JobEvent, JobResult};
 use crate::stop::Stop;
-use crate::workflow::StageSpec;
 use crate::workflow::paths::LOCAL;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::Duration;
 use voxflow_cache::{Entry, Recall, Recipe, Store};
-use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error as StageError, Message};
 
 /// Interval at which an idle run polls for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-#[derive(Clone, Debug)]
-pub struct ExecOptions {
-    /// Resources on this machine available to stages.
-    pub budget: Resources,
-    /// Threads per CPU stage.
-    pub threads: usize,
-    /// Threads per GPU stage.
-    pub gpu_threads: usize,
-    /// Device: auto, cpu, cuda or cuda:N.
-    pub device: String,
-    /// After a failure, continue with independent stages.
-    pub keep_going: bool,
-    /// Read every blob before reuse.
-    pub verify: bool,
-}
-
-impl ExecOptions {
-    /// Resources taken by a stage on this machine. Without a graphics card, GPU stages run on the
-    /// CPU. GPU stages reserve cores only if the workflow says so.
-    fn wants(&self, stage: &StageSpec) -> Resources {
-        let asked = &stage.resources;
-        let none = Resources { memory: asked.memory.unwrap_or(0), ..Resources::default() };
-        match stage.kind.pool {
-            Pool::Io => Resources { io: 1, ..none },
-            Pool::Gpu if self.budget.gpus > 0 => {
-                let cpus = asked.cpus.map_or(0, u64::from);
-                Resources { gpus: asked.gpus.map_or(1, u64::from), cpus, ..none }
-            }
-            Pool::Cpu | Pool::Gpu => {
-                Resources { jobs: 1, cpus: self.threads_of(stage) as u64, ..none }
-            }
-        }
-    }
-
-    /// Thread count for a stage.
-    fn threads_of(&self, stage: &StageSpec) -> usize {
-        let has_card = stage.kind.pool == Pool::Gpu && self.budget.gpus > 0;
-        let usual = if has_card { self.gpu_threads } else { self.threads };
-        stage.resources.cpus.map_or(usual, usize::from)
-    }
-}
 
 pub struct RunEnding {
     /// Outcome per run, in order.

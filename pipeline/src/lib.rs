@@ -20,6 +20,7 @@ mod doctor;
 mod earlier_runs;
 pub mod error;
 pub mod event;
+pub mod exec_options;
 pub mod execute;
 pub mod executor;
 pub mod explain;

@@ -2,7 +2,7 @@
 
 use super::place_args::PlaceArgs;
 use crate::error::{Error, Result};
-use crate::execute::ExecOptions;
+use crate::exec_options::ExecOptions;
 use crate::executor::remote::{self, Remote};
 use crate::executor::{Executor, Local};
 use crate::home::Home;

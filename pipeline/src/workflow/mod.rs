@@ -2,9 +2,10 @@
 //!
 //! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `extends` merges files,
 //! `overrides` handles `--set`, `environment` expands variables, `schema`, `validate` and `roles`
-//! find mistakes, `check` combines them, `resolved` writes a workflow back. `paths` checks user
-//! files. `folds` repeats stages for the folds of a cross-validation, `axes` parses a sweep, `sweep`
-//! expands it into runs. `earlier` has the names of earlier runs' artifacts among needs.
+//! find mistakes, `check` combines them, with those of each stage from `stage_check`; `resolved`
+//! writes a workflow back. `paths` checks user files. `folds` repeats stages for the folds of a
+//! cross-validation, `axes` parses a sweep, `sweep` expands it into runs. `earlier` has the names of
+//! earlier runs' artifacts among needs.
 
 mod axes;
 mod base;
@@ -26,6 +27,7 @@ mod schema;
 pub mod settings;
 mod source_map;
 mod spec;
+mod stage_check;
 pub mod stage_resources;
 pub mod sweep;
 #[cfg(test)]
