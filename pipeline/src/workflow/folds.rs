@@ -175,6 +175,13 @@ fn id_of(written: &str, fold: u32) -> String {
     format!("{written}-fold{fold}")
 }
 
+/// The id in the file of a stage that is made for each fold, "model" of "model-fold0"; `None` of
+/// any other.
+pub fn written_id(id: &str) -> Option<&str> {
+    let (written, fold) = id.rsplit_once("-fold")?;
+    fold.parse::<u32>().is_ok().then_some(written)
+}
+
 #[cfg(test)]
 mod tests {
     use crate::workflow::Workflow;

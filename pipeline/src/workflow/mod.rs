@@ -39,6 +39,7 @@ use earlier::NoRuns;
 
 pub use diagnostic::{Diagnostic, SourceSpan, either, nearest};
 pub use environment::Environment;
+pub use folds::written_id;
 pub use overrides::{Override, Setting};
 pub use parse_context::ParseContext;
 pub use roles::Roles;
