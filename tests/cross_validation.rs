@@ -227,6 +227,66 @@ fn an_ensemble_of_folds_goes_to_nnu_net_and_comes_back_as_one_model() {
     assert!(probabilities(&lab, "alone", "case_07").data != ours.data);
 }
 
+/// `workflows/hippocampus_cv.yaml` in short: its stages, and a schedule that falls at the end.
+const SHORT: &str = "
+name: short_cv
+folds: 2
+stages:
+  dataset: { uses: folder, with: { path: data } }
+  split: { uses: split, needs: [dataset], with: { testing: 2, order: listed } }
+  volumes: { uses: preprocess, needs: [dataset], with: { spacing: [2, 2, 2], intensity: { zscore: all } } }
+  cache: { uses: cache, needs: [dataset, volumes, split] }
+  model:
+    uses: train
+    needs: [cache]
+    with:
+      epochs: 3
+      patch: [8, 8, 8]
+      network: { channels: [4, 8], strides: [2], residual_units: 1 }
+      schedule: { decay_last: 0.3 }
+      validate_every: 1
+  out_of_fold: { uses: out_of_fold, needs: [dataset, cache, model] }
+  chosen: { uses: select, needs: [out_of_fold, model] }
+  final: { uses: test, needs: [dataset, cache, chosen] }
+";
+
+#[test]
+fn folds_whose_end_validation_decides_are_joined_and_compared_by_the_mean_of_their_scores() {
+    let (lab, _) = lab();
+    // The rate must fall from epoch 9 on: 30 % of 13 epochs are left.
+    let open = ["--set", "model.epochs={at_least: 9, at_most: 13}"];
+    let run = lab.run(SHORT, &[&ARGUMENTS[..], &open].concat(), 0);
+    let stages = run.value["stages"].as_array().unwrap().len();
+    assert_eq!(run.outcomes().matches("=made").count(), stages, "{}", run.outcomes());
+    for fold in 0..2 {
+        let training = &json(&run, &format!("model-fold{fold}/model.json"))["training"];
+        let decay = [&training["decay"]["from_epoch"], &training["decay"]["to_epoch"]];
+        assert_eq!((decay, &training["epochs"]), ([&9.into(), &13.into()], &13.into()));
+    }
+    let other = ["--set", "chosen.postprocess=false"];
+    let again = lab.run(SHORT, &[&ARGUMENTS[..], &open, &other].concat(), 0);
+    assert_eq!(again.made(), ["chosen", "final"], "the folds serve again");
+
+    let at = lab.voxflow(&["compare", "short_cv", "--all", "--at", "1h", "--format", "csv"]);
+    assert_eq!(at.code, 0, "{}", at.err);
+    let mut lines = at.out.lines().map(|line| line.split(',').collect::<Vec<&str>>());
+    let head = lines.next().unwrap();
+    let values: Vec<Vec<&str>> = lines.collect();
+    assert_eq!(values.len(), 2, "{}", at.out);
+    let of = |name: &str| -> f64 {
+        let column = head.iter().position(|known| *known == name).expect(name);
+        values[0][column].parse().unwrap()
+    };
+    let folds = [0, 1].map(|fold| of(&format!("model-fold{fold}.dice_at_1h")));
+    let mean = of("model.dice_at_1h_mean_of_folds");
+    assert!((mean - (folds[0] + folds[1]) / 2.0).abs() < 1e-9, "{mean}, of {folds:?}");
+    let shown = lab.voxflow(&["compare", "short_cv", "--all", "--at", "1h"]);
+    assert!(shown.out.contains("model.dice_at_1h_mean_of_folds"), "{}{}", shown.out, shown.err);
+    let none = lab.voxflow(&["compare", "short_cv", "--at", "1h", "--stage", "final"]);
+    assert_eq!(none.code, 2, "{}", none.out);
+    assert!(none.err.contains("final is no training of these runs"), "{}", none.err);
+}
+
 #[test]
 fn what_cannot_be_joined_is_refused_by_name() {
     let (lab, _) = lab();

@@ -41,6 +41,21 @@ fn every_shipped_workflow_is_right_and_can_be_planned() {
 }
 
 #[test]
+fn an_end_decided_by_validation_is_one_step_away_from_a_number_of_epochs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workflows");
+    let lab = Lab::new();
+    for name in ["demo", "hippocampus", "hippocampus_cv"] {
+        let path = folder.join(format!("{name}.yaml")).display().to_string();
+        let shown = lab.voxflow(&["check", &path, "--set", "model.epochs=auto"]);
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        let late = ["--set", "model.epochs=auto", "--set", "model.schedule.name=polynomial"];
+        let shown = lab.voxflow(&[&["check", &path][..], &late].concat());
+        assert_eq!(shown.code, 2, "{}", shown.err);
+        assert!(shown.err.contains("set it to 'constant' or 'step'"), "{}", shown.err);
+    }
+}
+
+#[test]
 fn the_recipes_in_the_docs_say_what_the_workflows_resolve_to() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join("docs/recipes.md")).unwrap();

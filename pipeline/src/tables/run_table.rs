@@ -1,13 +1,14 @@
 //! Runs as rows, with differing parameters and results as columns.
 
 use super::column::{self, Column, Datum};
+use super::score_at_time;
 use super::summary::{RunSummary, unequal_test_sets};
 use crate::runs::short;
 use crate::text_table::{Cell, TextTable};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::Kind;
-use voxflow_stages::stage::Yields;
+use voxflow_stages::stage::{Yields, fold_of_id};
 
 /// Metrics shown per scoring stage by default.
 const SHOWN: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
@@ -52,13 +53,28 @@ impl RunTable {
         roster.sheet(true)
     }
 
-    /// Shows a metric first, whatever else is shown.
-    pub fn show_first(&mut self, metric: &str) {
+    /// Columns of a score at a time, of the stages wanted: those to compare runs by, and those of
+    /// single folds.
+    pub fn scores_at(
+        &self,
+        metric: &str,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> (Vec<Column>, Vec<Column>) {
+        let mean = score_at_time::mean_name(metric);
+        let columns = column::metrics(&self.runs).into_iter().filter(|column| {
+            let one = self.runs.iter().find_map(|run| column.metric(run));
+            one.is_some_and(|one| {
+                [metric, &mean].contains(&&*one.found.metric) && is_wanted(&one.stage)
+            })
+        });
         let end = format!(".{metric}");
-        let first: Vec<Column> = column::metrics(&self.runs)
-            .into_iter()
-            .filter(|column| column.name().ends_with(&end))
-            .collect();
+        columns.partition(|column| {
+            column.name().strip_suffix(&end).is_none_or(|stage| fold_of_id(stage).is_none())
+        })
+    }
+
+    /// Shows these metrics first, whatever else is shown.
+    pub fn show_first(&mut self, first: Vec<Column>) {
         self.metrics.retain(|column| !first.contains(column));
         self.metrics.splice(0..0, first);
     }

@@ -2,10 +2,11 @@
 //!
 //! From a training's rows by epoch: `dice`, `epoch_seconds` and `validate_seconds`. Wall time of
 //! the training alone counts, resumed parts included; a training that ended earlier keeps its best.
+//! In a cross-validation each fold's training has a score, and all of them a mean.
 
 use super::metrics::MetricRow;
-use std::collections::BTreeMap;
-use voxflow_stages::stage::Yields;
+use std::collections::{BTreeMap, BTreeSet};
+use voxflow_stages::stage::{Yields, fold_of_id};
 use voxflow_stages::{Kind, Metric};
 
 /// Times with a metric in every run's tables: name and seconds.
@@ -25,8 +26,13 @@ pub(super) fn name(time: &str) -> String {
     format!("dice_at_{time}")
 }
 
+/// Name of the mean over folds of a metric at a time, as "dice_at_15m_mean_of_folds".
+pub(super) fn mean_name(name: &str) -> String {
+    format!("{name}_mean_of_folds")
+}
+
 /// A training's score: stage, kind, metric.
-type ScoreLine = (String, String, Metric);
+pub(super) type ScoreLine = (String, String, Metric);
 
 /// Adds `dice_at_5m`, `dice_at_15m` and `dice_at_60m` of the trainings among a stage, or all
 /// stages, unless present.
@@ -56,6 +62,30 @@ pub(super) fn at(rows: &[MetricRow], name: &str, seconds: f64) -> Vec<ScoreLine>
             Some((stage.into(), curve.kind.into(), found))
         })
         .collect()
+}
+
+/// The mean of these scores over folds, for each training of a cross-validation among `stages`, all
+/// stages of a run, under the training's name in the workflow. None where a fold has no score: a
+/// mean of the others would be of other cases.
+pub(super) fn means_of_folds(scores: &[ScoreLine], stages: &BTreeSet<&str>) -> Vec<ScoreLine> {
+    let mut folds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for stage in stages {
+        if let Some((written, _)) = fold_of_id(stage) {
+            folds.entry(written).or_default().push(stage);
+        }
+    }
+    let several = folds.into_iter().filter(|(_, folds)| folds.len() > 1);
+    several.filter_map(|(written, folds)| mean_of(scores, written, &folds)).collect()
+}
+
+fn mean_of(scores: &[ScoreLine], written: &str, folds: &[&str]) -> Option<ScoreLine> {
+    let of = |fold: &str| scores.iter().find(|(stage, ..)| stage == fold);
+    let found = folds.iter().map(|fold| of(fold)).collect::<Option<Vec<_>>>()?;
+    let (_, kind, like) = found.first()?;
+    let values = found.iter().map(|(.., score)| score.value).collect::<Option<Vec<f64>>>()?;
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let score = Metric { metric: mean_name(&like.metric), value: Some(mean), ..like.clone() };
+    Some((written.into(), kind.clone(), score))
 }
 
 fn curves(rows: &[MetricRow]) -> BTreeMap<&str, Curve<'_>> {
@@ -127,6 +157,33 @@ mod tests {
         add(&mut rows, Some("model"));
         let found = ["dice_at_5m", "dice_at_15m", "dice_at_60m"].map(|name| value(&rows, name));
         assert_eq!(found, [None, Some(0.5), Some(0.75)]);
+    }
+
+    #[test]
+    fn folds_have_a_score_each_and_a_mean_if_none_lacks_one() {
+        let mut rows = training();
+        for row in training() {
+            let found = match row.found.value {
+                Some(0.75) => Metric { value: Some(0.95), ..row.found.clone() },
+                _ => row.found.clone(),
+            };
+            rows.push(MetricRow { stage: "model-fold1".into(), found, ..row });
+        }
+        rows.iter_mut().filter(|row| row.stage == "model").for_each(|row| {
+            row.stage = "model-fold0".into();
+        });
+        let scores = at(&rows, "dice_at_1h", 3600.0);
+        let each: Vec<(&str, Option<f64>)> =
+            scores.iter().map(|(stage, _, score)| (stage.as_str(), score.value)).collect();
+        assert_eq!(each, [("model-fold0", Some(0.75)), ("model-fold1", Some(0.95))]);
+        let of = |stages: &[&str]| means_of_folds(&scores, &stages.iter().copied().collect());
+        let [(stage, _, mean)] = &of(&["data", "model-fold0", "model-fold1"])[..] else {
+            panic!("one mean")
+        };
+        assert_eq!((stage.as_str(), &*mean.metric), ("model", "dice_at_1h_mean_of_folds"));
+        assert!((mean.value.expect("a mean") - 0.85).abs() < 1e-12);
+        assert!(of(&["model-fold0", "model-fold1", "model-fold2"]).is_empty(), "one lacks it");
+        assert!(of(&["model-fold0"]).is_empty(), "a fold alone");
     }
 
     #[test]

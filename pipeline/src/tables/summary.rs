@@ -140,13 +140,17 @@ impl RunSummary {
         self.finals.iter().filter(move |one| measured || !one.found.measured)
     }
 
-    /// Adds the best validation Dice of each training within a time, as "dice_at_15m"; returns the
-    /// metric's name.
+    /// Adds the best validation Dice of each training within a time, as "dice_at_15m", and its mean
+    /// over the folds of a cross-validation; returns the metric's name.
     pub fn add_score_at(&mut self, folder: &RunFolder, time: &str, seconds: f64) -> Result<String> {
         let name = score_at_time::name(time);
         let rows = read_metrics(folder.path())?;
         self.finals.retain(|one| one.found.metric != name);
-        self.finals.extend(score_at_time::at(&rows, &name, seconds).into_iter().map(|found| {
+        let mut scores = score_at_time::at(&rows, &name, seconds);
+        let stages = self.params.iter().map(|param| &*param.stage).collect();
+        let means = score_at_time::means_of_folds(&scores, &stages);
+        scores.splice(0..0, means);
+        self.finals.extend(scores.into_iter().map(|found| {
             let (stage, kind, found) = found;
             Final { stage, kind, found: Metric { measured: false, ..found } }
         }));

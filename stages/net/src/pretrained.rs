@@ -66,8 +66,8 @@ pub fn open(
     Ok(Pretrained { weights, extended, provenance: card.provenance })
 }
 
-/// The kept state of the start model's training. Its best weights are forgotten unless the same
-/// cases choose now.
+/// The kept state of the start model's training. Its best weights and scores are forgotten unless
+/// the same cases choose now.
 fn extended(
     cx: &Context,
     input: &Input,
@@ -81,12 +81,15 @@ fn extended(
         )));
     }
     let mut kept: Checkpoint<TrainingState> = checkpoint::read(input.path(TRAINING_STATE)?)?;
-    if !same_choice && kept.state.best.take().is_some() {
-        kept.tensors.retain(|name, _| !name.starts_with(BEST));
-        cx.warn(format!(
-            "start '{stage}': other validation cases chose its best weights; the best are those \
-             of the epochs from here on"
-        ));
+    if !same_choice {
+        kept.state.length = None;
+        if kept.state.best.take().is_some() {
+            kept.tensors.retain(|name, _| !name.starts_with(BEST));
+            cx.warn(format!(
+                "start '{stage}': other validation cases chose its best weights; the best are \
+                 those of the epochs from here on"
+            ));
+        }
     }
     let last_weights = input.file(Weights::Last.file())?.blob.digest;
     let note = ExtendedTraining { epochs: kept.state.epoch, last_weights };

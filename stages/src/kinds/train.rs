@@ -2,6 +2,7 @@
 //! Its work is done by `voxflow-worker`.
 
 mod foresight;
+mod open_end;
 
 use crate::dataset::{Region, region};
 use crate::disk_space::Upstream;
@@ -117,7 +118,8 @@ pub struct Train {
     pub allow_leakage: bool,
     /// Keep the state of the finished training in the model (`training.checkpoint`), so that
     /// another one can `extend` it: its weights, their average, the best ones, and a moment or two
-    /// of each by the optimizer, in fp32.
+    /// of each by the optimizer, in fp32. With `epochs: auto` the state before the learning rate
+    /// fell.
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub keep_state: bool,
@@ -207,23 +209,6 @@ impl Train {
         ]
         .into_iter()
         .flatten()
-    }
-
-    /// Parameters that contradict an end decided by validation.
-    fn check_open_end(&self) -> Vec<Mistake> {
-        if self.epochs.until_plateau().is_none() {
-            return vec![];
-        }
-        let patience = mistake(
-            self.stop_after.is_some(),
-            "stop_after",
-            "ends the training by a rule of its own; with 'epochs: auto' leave it out",
-        );
-        let number = "needs a number of epochs: with 'epochs: auto' the learning rate ends at 0";
-        let kept = mistake(self.keep_state, "keep_state", number);
-        let extends = mistake(self.extend, "extend", number);
-        let schedule = self.schedule.check_open_end("schedule");
-        patience.into_iter().chain(kept).chain(extends).chain(schedule).collect()
     }
 
     /// The parts of a training that look at a whole batch; with several ranks each rank's looks at
@@ -348,7 +333,7 @@ impl Stage for Train {
             mistakes.extend(self.inference.check_roi(&self.network, "inference"));
             mistakes.extend(self.check_freeze());
         }
-        mistakes.extend(self.epochs.check("epochs", self.validate_every));
+        mistakes.extend(self.length().check("epochs", self.validate_every));
         mistakes.extend(self.check_numbers());
         mistakes.extend(self.check_open_end());
         let sampling = self
@@ -372,9 +357,13 @@ impl Stage for Train {
     }
 
     /// Two models, and three checkpoints while the third is written, each with up to two moments a
-    /// number; a fourth is kept if it is asked for.
+    /// number; a fourth is kept if it is asked for. With an open end the others hold it too.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
-        let checkpoints = if self.keep_state { 4 } else { 3 };
+        let checkpoints = match (self.keep_state, self.epochs.until_plateau()) {
+            (false, _) => 3,
+            (true, None) => 4,
+            (true, Some(_)) => 7,
+        };
         let copies = 2 + 3 * checkpoints;
         Some(4 * copies * self.network.graph(1, 2).numel())
     }
@@ -412,25 +401,6 @@ mod tests {
         assert_eq!(hashed(mapping.clone()), mapping);
         assert_eq!(hashed(json!([flip, turn, noise])), mapping);
         assert!(hashed(json!([noise, flip])).is_array());
-    }
-
-    #[test]
-    fn an_end_by_validation_refuses_what_needs_an_end_or_has_one_of_its_own() {
-        let kind = Kind::named("train").unwrap();
-        let params = |epochs: Value| json!({ "epochs": epochs, "patch": [32, 32, 16] });
-        let full = kind.understand(&params(json!("auto"))).unwrap();
-        assert_eq!(full["epochs"]["at_most"], json!(1000));
-        assert_eq!(kind.hashed(&full), kind.hashed(&kind.understand(&full).unwrap()));
-        assert_eq!(kind.understand(&params(json!(3))).unwrap()["epochs"], json!(3));
-        let mut wrong = params(json!({ "at_most": 40 }));
-        wrong["stop_after"] = json!(10);
-        wrong["keep_state"] = json!(true);
-        wrong["schedule"] = json!({ "name": "cosine", "decay_last": 0.1 });
-        let paths: Vec<String> =
-            kind.understand(&wrong).unwrap_err().into_iter().map(|(path, _)| path).collect();
-        let wanted =
-            ["epochs.at_least", "stop_after", "keep_state", "schedule.name", "schedule.decay_last"];
-        assert_eq!(paths, wanted);
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub struct TrainingSummary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendedTraining {
-    /// Epochs that it had done.
+    /// Epochs that it had done; with an end decided by validation, before its learning rate fell.
     pub epochs: u32,
     /// Digest of its last weights.
     pub last_weights: Digest,

@@ -18,6 +18,9 @@ pub enum Epochs {
     UntilPlateau(UntilPlateau),
 }
 
+/// The largest fraction of all epochs that a fall may take: as many as were before it.
+pub const MOST_DECAY_LAST: f64 = 0.5;
+
 /// The word `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -124,6 +127,15 @@ impl UntilPlateau {
     /// The gain expected from the longest training; `None` with too few scores.
     pub fn forecast(&self, scores: &[Score]) -> Option<Forecast> {
         Forecast::new(scores, self.at_most)
+    }
+
+    /// The same with a fall over this fraction of all epochs, a schedule's `decay_last`; unchanged
+    /// by one that no fall has (0, or above [`MOST_DECAY_LAST`]).
+    pub fn with_decay_last(self, fraction: f64) -> UntilPlateau {
+        if !(fraction > 0.0 && fraction <= MOST_DECAY_LAST) {
+            return self;
+        }
+        UntilPlateau { decay: fraction / (1.0 - fraction), ..self }
     }
 
     /// Epochs after which the learning rate must begin to fall.
@@ -235,6 +247,17 @@ mod tests {
         assert!(until.decide(100, &known).is_some() && until.decide(101, &known).is_none());
         assert!(until.decide(159, &[]).is_none());
         assert_eq!(until.decide(160, &[]).unwrap().reason, DecayReason::Limit);
+    }
+
+    #[test]
+    fn a_fall_over_a_fraction_of_all_epochs_is_one_over_a_share_of_those_before() {
+        let of = |fraction| UntilPlateau::default().with_decay_last(fraction);
+        for (fraction, from, end) in [(0.2, 80, 100), (0.3, 70, 100), (0.5, 50, 100)] {
+            assert!(of(fraction).end(from).abs_diff(end) <= 1, "{fraction}: {:?}", of(fraction));
+        }
+        for none in [0.0, 0.6, f64::NAN] {
+            assert_eq!(of(none), UntilPlateau::default());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The learning rate over time, as a factor of the parameter `learning_rate`.
 
+use super::epochs::MOST_DECAY_LAST;
 use super::{Mistake, is_amount, is_fraction, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,8 @@ pub struct LearningRateSchedule {
     /// Units over which the rate rises in a straight line at the start; the course begins after
     /// them.
     pub warmup: u32,
-    /// Final fraction of all steps over which the rate falls to 0, step by step.
+    /// Final fraction of all steps over which the rate falls to 0, step by step; with
+    /// `epochs: auto` too, in place of `epochs.decay`.
     pub decay_last: f64,
     /// Shape of the decay.
     pub decay: Decay,
@@ -147,12 +149,12 @@ impl LearningRateSchedule {
                 needs_end,
                 format!("{path}.name"),
                 "needs a number of epochs; with 'epochs: auto' the end is not known before, so \
-                 choose 'constant' or 'step': the rate falls to 0 by itself at the end",
+                 set it to 'constant' or 'step': the rate falls to 0 by itself at the end",
             ),
             mistake(
-                self.decay_last > 0.0,
+                self.decay_last > MOST_DECAY_LAST && is_fraction(self.decay_last),
                 format!("{path}.decay_last"),
-                "is a share of a known number of epochs; with 'epochs: auto' give 'epochs.decay'",
+                format!("must be at most {MOST_DECAY_LAST} with 'epochs: auto'"),
             ),
         ]
         .into_iter()
@@ -237,10 +239,12 @@ mod tests {
         };
         let polynomial = LearningRateSchedule {
             name: ScheduleName::Polynomial,
-            decay_last: 0.2,
+            decay_last: 0.6,
             ..LearningRateSchedule::default()
         };
         assert_eq!(paths(polynomial), ["schedule.name", "schedule.decay_last"]);
+        let half = LearningRateSchedule { decay_last: 0.5, ..LearningRateSchedule::default() };
+        assert_eq!(paths(half), [""; 0]);
         assert_eq!(paths(LearningRateSchedule::default()), [""; 0]);
     }
 }

@@ -164,10 +164,9 @@ impl CompareArgs {
         let mut roster = RunTable::new(runs, baseline, self.measured);
         roster.repeats = repeats;
         roster.only_stages(|stage| self.wants_stage(stage));
-        let flag = if self.sort.is_some() { "--sort" } else { "--at" };
-        if let Some(name) = self.sort.as_deref().or(at) {
-            let column = Column::named(name, &roster.runs)
-                .map_err(|trouble| Error::usage(format!("{flag}: {trouble}")))?;
+        let scores = at.map(|metric| self.scores_at(&roster, metric)).transpose()?;
+        let scores = scores.unwrap_or_default();
+        if let Some(column) = self.order(&roster, &scores)? {
             if column.is_testing(&roster.runs) {
                 sweep::warn_of_testing(column.name());
             }
@@ -182,8 +181,34 @@ impl CompareArgs {
                 if people { roster.few_params() } else { 0 }
             }
         };
-        at.iter().for_each(|metric| roster.show_first(metric));
+        roster.show_first(scores);
         self.print(&roster, more, folded)
+    }
+
+    /// Columns of the score at a time, those of single folds last.
+    fn scores_at(&self, roster: &RunTable, metric: &str) -> Result<Vec<Column>> {
+        let (mut scores, folds) = roster.scores_at(metric, |stage| self.wants_stage(stage));
+        if let (None, [first, _, ..]) = (&self.sort, &scores[..]) {
+            tell(&format!(
+                "sorted by {}: '--stage' or '--sort' choose another training",
+                first.name()
+            ));
+        }
+        scores.extend(folds);
+        match scores.is_empty() {
+            true => Err(Error::usage(format!(
+                "--stage: {} is no training of these runs that was validated within that time",
+                self.stages.join(", ")
+            ))),
+            false => Ok(scores),
+        }
+    }
+
+    /// The column to sort by: the one asked for, else the first score at a time.
+    fn order(&self, roster: &RunTable, scores: &[Column]) -> Result<Option<Column>> {
+        let Some(name) = &self.sort else { return Ok(scores.first().cloned()) };
+        let named = Column::named(name, &roster.runs);
+        named.map(Some).map_err(|trouble| Error::usage(format!("--sort: {trouble}")))
     }
 
     /// Prints the table and notes on it: `more` parameters and `folded` runs are left out.

@@ -215,10 +215,12 @@ impl<'a> Fit<'a> {
         if self.checkpointer.is_due_after(epoch, &self.length) { self.save() } else { Ok(()) }
     }
 
-    /// Decides by the validation scores if the learning rate falls from now on, and says so.
+    /// Decides by the validation scores if the learning rate falls from now on, and says so. The
+    /// state before the fall is the one to keep: a longer training goes on from there.
     fn decide(&mut self) -> Option<Metric> {
         let Position { epoch, step, .. } = self.position;
         let DecayPhase { from_epoch, to_epoch, reason } = self.length.decide(epoch)?;
+        self.keep_state();
         let reason = match reason {
             DecayReason::Plateau => "validation is not expected to gain more",
             DecayReason::Limit => "'epochs.at_most' leaves no more",

@@ -2,6 +2,7 @@
 //! written, and on its contents; rank 0 writes.
 
 use super::Fit;
+use super::result::KeptState;
 use super::state::{Position, Session, TrainingState};
 use super::step_log::LogState;
 use crate::checkpoint::Checkpoint;
@@ -42,6 +43,7 @@ impl Fit<'_> {
         }
         let state = self.state();
         tensors.extend(self.selection.snapshot());
+        tensors.extend(self.kept.iter().flat_map(KeptState::snapshot));
         self.checkpointer.save(&state, tensors)
     }
 
@@ -62,6 +64,7 @@ impl Fit<'_> {
             sessions: self.checkpointer.sessions().to_vec(),
             length: self.length.snapshot(),
             device_room: self.room,
+            kept: self.kept.as_ref().map(|kept| Box::new(kept.state.clone())),
         }
     }
 
@@ -75,6 +78,8 @@ impl Fit<'_> {
             self.selection.restore(state.latest_dice, state.best, &tensors);
             self.stepper.restore(&state.loss_scale, &tensors)?;
             self.length.restore(state.length);
+            let kept = state.kept.filter(|_| self.ranks.is_first());
+            self.kept = kept.map(|kept| KeptState::restored(*kept, &tensors));
             self.room = self.room.map(|room| room.resumed(state.device_room));
             self.position = Position { epoch, batch, step };
             let log = LogState {

@@ -1,8 +1,13 @@
 //! The result of a training.
 
 use super::state::TrainingState;
-use crate::weights::NamedTensors;
+use crate::weights::{NamedTensors, without_prefix};
+use std::collections::BTreeMap;
+use tch::Tensor;
 use voxflow_stages::model::DecayPhase;
+
+/// Prefix of a kept state's tensors in a checkpoint.
+const KEPT: &str = "kept/";
 
 /// The state of a finished training, for one that extends it.
 pub struct KeptState {
@@ -10,6 +15,19 @@ pub struct KeptState {
     pub state: TrainingState,
     /// The tensors, on the processor.
     pub tensors: NamedTensors,
+}
+
+impl KeptState {
+    /// The tensors for a checkpoint. They are never changed, so they are shared.
+    pub fn snapshot(&self) -> NamedTensors {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, values)| (format!("{KEPT}{name}"), values.shallow_clone())).collect()
+    }
+
+    /// The state among those of a checkpoint.
+    pub fn restored(state: TrainingState, tensors: &BTreeMap<String, Tensor>) -> KeptState {
+        KeptState { state, tensors: without_prefix(KEPT, tensors).into_iter().collect() }
+    }
 }
 
 /// The result of a training.

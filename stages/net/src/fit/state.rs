@@ -61,6 +61,9 @@ pub struct TrainingState {
     /// The device's room for volumes, which decides where they live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_room: Option<DeviceRoom>,
+    /// The state to keep for an extension, of a training whose learning rate falls already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Box<TrainingState>>,
 }
 
 /// A worker process's share in a training.

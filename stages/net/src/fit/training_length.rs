@@ -27,7 +27,7 @@ pub struct TrainingLength {
 impl TrainingLength {
     /// Before the first epoch.
     pub fn new(params: &Train) -> TrainingLength {
-        TrainingLength::of(&params.epochs)
+        TrainingLength::of(&params.length())
     }
 
     fn of(epochs: &Epochs) -> TrainingLength {
@@ -86,6 +86,17 @@ impl TrainingLength {
         self.is_open().then(|| self.state.clone())
     }
 
+    /// The same before the decision, as a longer training has it after the same epoch.
+    pub fn undecided(&self) -> Option<LengthState> {
+        self.snapshot().map(|state| LengthState { decay: None, ..state })
+    }
+
+    /// Takes the scores of a finished training, if validation decides the end of this one.
+    pub fn extend(&mut self, state: Option<LengthState>) {
+        let scores = state.map(|state| state.scores).filter(|_| self.is_open());
+        self.state = LengthState { scores: scores.unwrap_or_default(), decay: None };
+    }
+
     /// Takes the part of a checkpoint.
     pub fn restore(&mut self, state: Option<LengthState>) {
         self.state = state.unwrap_or_default();
@@ -135,6 +146,24 @@ mod tests {
         resumed.restore(serde_json::from_str(&kept).unwrap());
         assert_eq!(go_on(&mut resumed, 12), Some(12));
         assert_eq!(resumed.snapshot(), whole.snapshot());
+    }
+
+    #[test]
+    fn a_longer_training_decides_anew_by_the_scores_before_the_decision() {
+        let mut short = length(json!({ "at_least": 12, "at_most": 100 }));
+        go_on(&mut short, 1);
+        let known = short.undecided();
+        assert_eq!(known.as_ref().map(|state| (state.scores.len(), state.decay)), Some((12, None)));
+        let mut longer = length(json!({ "at_least": 20, "at_most": 100 }));
+        longer.extend(known.clone());
+        assert_eq!((longer.last_epoch(), longer.decide(12)), (None, None));
+        assert_eq!(go_on(&mut longer, 13), Some(20));
+        let mut again = length(json!({ "at_least": 12, "at_most": 100 }));
+        again.extend(known.clone());
+        assert_eq!(again.decide(12), short.decay(), "the same rule decides the same at once");
+        let mut fixed = length(json!(30));
+        fixed.extend(known);
+        assert_eq!((fixed.last_epoch(), fixed.snapshot()), (Some(30), None));
     }
 
     #[test]
