@@ -440,7 +440,7 @@ impl<'a> Engine<'a> {
     fn skip(&mut self, nodes: &[StageId], reason: &str) -> Result<()> {
         for id in nodes {
             let (run, step) = self.owners[*id];
-            self.runs[run].stage_skipped(step, reason.to_string(), 0.0)?;
+            self.runs[run].stage_cut_off(step, reason)?;
         }
         Ok(())
     }

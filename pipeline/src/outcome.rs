@@ -42,7 +42,7 @@ pub enum RunOutcome {
     Done,
     /// A stage failed.
     Failed,
-    /// Stopped by a signal.
+    /// Stopped by a signal, or by the failure of another run of its sweep.
     Interrupted,
 }
 

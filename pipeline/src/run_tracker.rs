@@ -34,6 +34,8 @@ pub struct RunTracker {
     busy: BusyClock,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
+    /// True once a stage is left out since another failed or the run was stopped.
+    cut_off: bool,
     /// True if it runs alone with nothing to make.
     settled: bool,
     /// Number of unfinished stages.
@@ -73,6 +75,7 @@ impl RunTracker {
             ended: None,
             began_at_ms: vec![None; count],
             failed: false,
+            cut_off: false,
             settled: false,
             open: count,
             reasons: vec![None; count],
@@ -237,6 +240,12 @@ impl RunTracker {
         self.close(index, finished)
     }
 
+    /// Records a stage that another's failure, or a stop, leaves no turn for.
+    pub fn stage_cut_off(&mut self, index: usize, reason: &str) -> Result<()> {
+        self.cut_off = true;
+        self.stage_skipped(index, reason.to_string(), 0.0)
+    }
+
     /// Records a stage that was not attempted.
     pub fn stage_skipped(&mut self, index: usize, reason: String, seconds: f64) -> Result<()> {
         let finished = self.finished(index, Outcome::Skipped, Some(reason), seconds);
@@ -272,7 +281,7 @@ impl RunTracker {
         if self.settled {
             self.link_all(store)?;
         }
-        let outcome = match (self.failed, stopped) {
+        let outcome = match (self.failed, stopped || self.cut_off) {
             (true, _) => RunOutcome::Failed,
             (false, true) => RunOutcome::Interrupted,
             (false, false) => RunOutcome::Done,
