@@ -43,7 +43,8 @@ fn a_training_for_two_cards_is_made_by_two_processes_and_reused_by_whoever_asks_
     let alone = other.run(&workflow(""), &["--device", "cpu"], 0);
     assert_eq!(device(&alone), "cpu");
     let loss = |record: &Record| {
-        let of_loss = |row: &&serde_json::Value| row[1]["metric"] == "loss";
+        let of_loss =
+            |row: &&serde_json::Value| row[1]["metric"] == "loss" && row[1]["split"] == "training";
         let rows = record.metrics();
         rows.iter().filter(of_loss).filter_map(|row| row[1]["value"].as_f64()).collect::<Vec<_>>()
     };

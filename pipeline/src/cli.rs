@@ -148,4 +148,24 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_command_lists_its_own_options_before_the_global_ones() {
+        let mut program = Cli::command();
+        program.build();
+        let global = ["--home", "--store", "--lower-store", "--quiet", "--verbose", "--log-format"];
+        for command in program.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            let (name, help) = (command.get_name().to_string(), command.render_help().to_string());
+            let (own, after) = help.split_once("Global options:").expect(&name);
+            for option in global {
+                assert!(
+                    after.contains(option) && !own.contains(&format!(" {option} ")),
+                    "{name}: {help}"
+                );
+            }
+            let options = after.lines().filter(|line| line.trim_start().starts_with('-'));
+            let mut others = options.filter(|line| !global.iter().any(|one| line.contains(one)));
+            assert!(others.all(|line| line.contains("--help")), "{name}: {help}");
+        }
+    }
 }

@@ -4,7 +4,11 @@ use crate::home::Home;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
+/// Heading under which commands list these, after their own.
+const HEADING: &str = "Global options";
+
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = HEADING)]
 pub struct Globals {
     /// Folder for runs and, unless --store is given, the store
     #[arg(

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 /// "0.4 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h".
@@ -55,11 +56,17 @@ pub fn value(value: &Value) -> String {
 
 /// UTC time in seconds: "2025-11-23T12:50:29Z".
 pub fn moment(at_ms: i64) -> String {
-    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    OffsetDateTime::from_unix_timestamp(at_ms.div_euclid(1000))
-        .ok()
-        .and_then(|moment| moment.format(form).ok())
-        .unwrap_or_default()
+    written(at_ms, format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
+}
+
+/// UTC time in minutes: "2025-11-23 12:50 UTC".
+pub fn minute(at_ms: i64) -> String {
+    written(at_ms, format_description!("[year]-[month]-[day] [hour]:[minute] UTC"))
+}
+
+fn written(at_ms: i64, form: &[BorrowedFormatItem]) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp(at_ms.div_euclid(1000)).ok();
+    moment.and_then(|moment| moment.format(form).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -94,5 +101,6 @@ mod tests {
     #[test]
     fn moments_are_in_utc() {
         assert_eq!(moment(1_700_000_000_999), "2023-11-14T22:13:20Z");
+        assert_eq!(minute(1_700_000_000_999), "2023-11-14 22:13 UTC");
     }
 }

@@ -109,10 +109,21 @@ fn ambiguous(name: &str, fitting: &[&String]) -> Error {
 fn unknown(name: &str, ids: &[String]) -> Error {
     let words = ids.iter().flat_map(|id| [id.as_str(), short(id)]).chain(["latest"]);
     let hint = match nearest(name, words) {
+        _ if is_workflow_file(name) => {
+            "it is a file; a run is named by its id, 'latest', or the 'name' in its workflow: \
+             'voxflow runs' lists them"
+                .to_string()
+        }
         Some(word) => format!("did you mean '{word}'?"),
         None => "'voxflow runs' lists those there are".to_string(),
     };
     Error::usage(format!("run '{name}' is not known: {hint}"))
+}
+
+fn is_workflow_file(name: &str) -> bool {
+    let path = Path::new(name);
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    path.is_file() && matches!(ending, Some("yaml" | "yml"))
 }
 
 #[cfg(test)]
@@ -200,6 +211,10 @@ pub(crate) mod tests {
             error("qqqqqqqqqqqq"),
             "run 'qqqqqqqqqqqq' is not known: 'voxflow runs' lists those there are"
         );
+        let file = folder.path().join("latet.yaml");
+        std::fs::write(&file, "name: demo\n").expect("writes");
+        let words = error(&file.display().to_string());
+        assert!(words.contains("it is a file; a run is named by its id, 'latest'"), "{words}");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn a_pair_of_header_and_voxels_is_one_image_and_both_files_are_kept() {
         assert_eq!(kind.local_files(&understood).unwrap().len(), 4, "all are part of the recipe");
     }
     let words = refused(&["im/a.hdr"], json!({"images": "im/{case}.hdr"}));
-    assert!(words.contains("1 listed files are not there: im/a.img"), "{words}");
+    assert!(words.contains("1 listed file is not there: im/a.img"), "{words}");
     let words = refused(&["im/a.img"], json!({"images": "im/{case}.img"}));
     assert!(words.contains("finds no image") || words.contains("finds no file"), "{words}");
 }
@@ -301,7 +301,7 @@ fn links_to_files_are_files_and_broken_ones_are_named() {
         .run()
         .unwrap_err()
         .to_string();
-    assert!(words.contains("1 listed files are not there: im/b.nii"), "{words}");
+    assert!(words.contains("1 listed file is not there: im/b.nii"), "{words}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn metrics(record: &Record) -> BTreeMap<String, f64> {
         let message = row[1].as_object().unwrap();
         let value = message.get("value").and_then(serde_json::Value::as_f64);
         let key = |name: &str| message.get(name).map(ToString::to_string).unwrap_or_default();
-        let name = ["metric", "epoch", "case", "label"].map(key).join(" ");
+        let name = ["metric", "split", "epoch", "case", "label"].map(key).join(" ");
         value.map(|value| values.insert(format!("{} {name}", row[0]), value));
     }
     values

@@ -95,7 +95,7 @@ fn listings_that_are_wrong_are_refused_by_name() {
         (
             "a file that is not there",
             image("imagesTr/none.nii.gz"),
-            &["1 listed files are not there: imagesTr/none.nii.gz"],
+            &["1 listed file is not there: imagesTr/none.nii.gz"],
         ),
         (
             "a folder for a file",

@@ -116,6 +116,7 @@ impl<'a> CommandLine<'a> {
             let resources = Parameter::of(stage_resources::schema()).into_iter();
             let named = |one: Parameter| format!("{id}.resources.{}", one.path);
             paths.extend(resources.map(|one| (named(one), vec![])));
+            paths.push((format!("{id}.needs"), vec![]));
         }
         match self.current.split_once('=') {
             None => paths.into_iter().map(|(path, _)| format!("{path}=")).collect(),
@@ -220,6 +221,7 @@ stages:
         let keys = found("voxflow sweep FILE --over split.");
         assert!(keys.iter().any(|key| key == "split.validation="), "{keys:?}");
         assert!(found("voxflow run FILE --set volumes.resources.").len() > 1);
+        assert_eq!(found("voxflow plan FILE --set images.nee"), ["images.needs="]);
         assert_eq!(found("voxflow plan FILE --set se"), ["seed="]);
         let all = ["images.weights=best", "images.weights=last"];
         assert_eq!(found("voxflow run FILE --set images.weights="), all);

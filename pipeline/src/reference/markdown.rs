@@ -61,6 +61,8 @@ stages:
 
 - Relative paths are relative to the current folder.
 - `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
+  `--set 'STAGE.needs=[cache, other]'` replaces what a stage needs, `--set STAGE.needs.ROLE=other`
+  one role of a mapping, `--set STAGE.needs.0=other` one place of a list.
 - A parameter that says only *where* something lies, or how much is allowed (marked below), is not
   part of the fingerprint: what lies there is.
 - An editor that knows JSON schemas can check a workflow while it is written:

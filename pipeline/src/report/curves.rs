@@ -6,53 +6,70 @@ use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::stage::Yields;
 use voxflow_stages::{Kind, Metric};
 
-/// A curve's metric, and its place on the page.
+/// A chart's metrics, and its place on the page.
 struct TrainingCurve {
     id: &'static str,
     title: &'static str,
-    metric: &'static str,
-    split: &'static str,
+    /// Each with its name in the legend, where there are several. Of several trainings, the first.
+    metrics: &'static [(&'static str, &'static str)],
+    /// The split of its rows; `None` for what belongs to no cases.
+    split: Option<&'static str>,
+    /// What values are divided by.
+    unit: f64,
     /// A line for each label instead of their mean.
     by_label: bool,
     /// The largest value is marked.
     has_best: bool,
 }
 
-const TRAINING: &str = "training";
-const VALIDATION: &str = "validation";
+const TRAINING: Option<&str> = Some("training");
+const VALIDATION: Option<&str> = Some("validation");
+const MEGABYTE: f64 = 1e6;
 
-const CURVES: [TrainingCurve; 7] = [
-    TrainingCurve::new("loss", "Training loss", "loss", TRAINING),
+const LOSS: &[(&str, &str)] = &[("loss", "")];
+const DICE: &[(&str, &str)] = &[("dice", "")];
+const MEMORY: &[(&str, &str)] = &[
+    ("memory_bytes", "at the end of the epoch"),
+    ("peak_memory_bytes", "peak"),
+    ("peak_device_memory_bytes", "peak of the device"),
+];
+
+const CURVES: [TrainingCurve; 8] = [
+    TrainingCurve::new("loss", "Training loss", LOSS, TRAINING),
     TrainingCurve {
         has_best: true,
-        ..TrainingCurve::new("dice", "Validation mean Dice", "dice", VALIDATION)
+        ..TrainingCurve::new("dice", "Validation mean Dice", DICE, VALIDATION)
     },
     TrainingCurve {
         by_label: true,
-        ..TrainingCurve::new("labels", "Validation Dice by label", "dice", VALIDATION)
+        ..TrainingCurve::new("labels", "Validation Dice by label", DICE, VALIDATION)
     },
-    TrainingCurve::new("validation-loss", "Validation loss", "loss", VALIDATION),
-    TrainingCurve::new("rate", "Learning rate", "learning_rate", TRAINING),
-    TrainingCurve::new("norm", "Gradient norm", "gradient_norm", TRAINING),
-    TrainingCurve::new("speed", "Patches per second", "patches_per_second", TRAINING),
+    TrainingCurve::new("validation-loss", "Validation loss", LOSS, VALIDATION),
+    TrainingCurve::new("rate", "Learning rate", &[("learning_rate", "")], TRAINING),
+    TrainingCurve::new("norm", "Gradient norm", &[("gradient_norm", "")], TRAINING),
+    TrainingCurve::new("speed", "Patches per second", &[("patches_per_second", "")], TRAINING),
+    TrainingCurve { unit: MEGABYTE, ..TrainingCurve::new("memory", "Memory in MB", MEMORY, None) },
 ];
 
 impl TrainingCurve {
     const fn new(
         id: &'static str,
         title: &'static str,
-        metric: &'static str,
-        split: &'static str,
+        metrics: &'static [(&'static str, &'static str)],
+        split: Option<&'static str>,
     ) -> TrainingCurve {
-        TrainingCurve { id, title, metric, split, by_label: false, has_best: false }
+        TrainingCurve { id, title, metrics, split, unit: 1.0, by_label: false, has_best: false }
     }
 
-    fn is_of(&self, found: &Metric) -> bool {
-        found.metric == self.metric
-            && found.split.as_deref() == Some(self.split)
+    /// The legend's name of a row's metric, if the row is one of this chart.
+    fn line_of(&self, found: &Metric, is_alone: bool) -> Option<&'static str> {
+        let fits = found.split.as_deref() == self.split
             && found.epoch.is_some()
             && found.case.is_none()
-            && found.label.is_some() == self.by_label
+            && found.label.is_some() == self.by_label;
+        let known = if is_alone { self.metrics } else { &self.metrics[..1] };
+        let line = known.iter().find(|(metric, _)| fits && found.metric == *metric);
+        line.map(|(_, name)| if is_alone { *name } else { "" })
     }
 }
 
@@ -134,16 +151,18 @@ const FEW: usize = 60;
 
 fn lines(curve: &TrainingCurve, subjects: &[RunSubject]) -> Vec<CurveLine> {
     let groups: BTreeSet<&str> = subjects.iter().map(RunSubject::group).collect();
+    let trainings = |one: &RunSubject| one.stages_with(Yields::Curves).count();
+    let is_alone = subjects.iter().map(trainings).sum::<usize>() <= 1;
     let mut lines: Vec<CurveLine> = vec![];
     for subject in subjects {
         let minutes = minutes(subject);
         let rows = subject.tables.metrics.iter();
-        let rows = rows
-            .filter(|row| Kind::yields_of(&row.kind) == Yields::Curves && curve.is_of(&row.found));
-        for row in rows {
+        for row in rows.filter(|row| Kind::yields_of(&row.kind) == Yields::Curves) {
             let found = &row.found;
+            let Some(line) = curve.line_of(found, is_alone) else { continue };
             let (Some(epoch), Some(value)) = (found.epoch, found.value) else { continue };
-            let name = name(subjects, subject, &row.stage, found.label.as_deref());
+            let part = found.label.as_deref().or((!line.is_empty()).then_some(line));
+            let name = name(subjects, subject, &row.stage, part);
             let known = lines.iter().position(|line| line.name == name);
             let at = known.unwrap_or_else(|| {
                 let group = groups.iter().position(|group| *group == subject.group());
@@ -156,7 +175,7 @@ fn lines(curve: &TrainingCurve, subjects: &[RunSubject]) -> Vec<CurveLine> {
                 epoch: f64::from(epoch),
                 step: found.step.map(|step| step as f64),
                 minutes: minutes.get(&(row.stage.as_str(), epoch)).copied(),
-                value,
+                value: value / curve.unit,
             });
         }
     }
@@ -181,14 +200,37 @@ fn minutes(subject: &RunSubject) -> BTreeMap<(&str, u32), f64> {
     summed.collect()
 }
 
-/// Legend name: label or stage for a single run, run for several, both if both vary.
-fn name(subjects: &[RunSubject], subject: &RunSubject, stage: &str, label: Option<&str>) -> String {
+/// Legend name: label (or quantity) or stage for a single run, run for several, both if both vary.
+fn name(subjects: &[RunSubject], subject: &RunSubject, stage: &str, part: Option<&str>) -> String {
     let trainings = subject.stages_with(Yields::Curves).count();
-    match (subjects.len(), trainings, label) {
-        (1, 0 | 1, Some(label)) => label.to_string(),
-        (1, _, Some(label)) => format!("{stage} {label}"),
+    match (subjects.len(), trainings, part) {
+        (1, 0 | 1, Some(part)) => part.to_string(),
+        (1, _, Some(part)) => format!("{stage} {part}"),
         (1, _, None) => stage.to_string(),
         (_, 0 | 1, _) => subject.name().to_string(),
         _ => format!("{} {stage}", subject.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_belongs_to_the_chart_of_its_metric_and_split() {
+        let row = |metric: &str| Metric::new(metric, 1.0).epoch(3);
+        let charts = |found: &Metric, is_alone| -> Vec<(&str, &str)> {
+            let lines = CURVES
+                .iter()
+                .filter_map(|curve| curve.line_of(found, is_alone).map(|line| (curve.id, line)));
+            lines.collect()
+        };
+        assert_eq!(charts(&row("loss").split("training"), true), [("loss", "")]);
+        assert_eq!(charts(&row("loss").split("validation"), true), [("validation-loss", "")]);
+        assert_eq!(charts(&row("dice").split("validation").label("liver"), true), [("labels", "")]);
+        assert_eq!(charts(&row("peak_memory_bytes"), true), [("memory", "peak")]);
+        assert_eq!(charts(&row("peak_memory_bytes"), false), []);
+        assert_eq!(charts(&row("memory_bytes"), false), [("memory", "")]);
+        assert_eq!(charts(&Metric::new("peak_memory_bytes", 1.0), true), []);
     }
 }

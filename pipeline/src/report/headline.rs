@@ -1,4 +1,5 @@
-//! Scores in words: mean Dice on testing and validation cases with spread, interval and worst case.
+//! Scores in words: mean Dice on testing and validation cases with spread, interval, worst case and
+//! the best baseline.
 
 use super::charts;
 use super::subject::{RunSubject, Scored};
@@ -6,6 +7,8 @@ use crate::humanize;
 use crate::tables::{self, Headlines};
 use crate::text_table::short;
 use std::collections::BTreeSet;
+use voxflow_stages::Kind;
+use voxflow_stages::stage::Yields;
 use voxflow_stages::stage::fold_of_id;
 
 /// A main score in large type.
@@ -31,6 +34,7 @@ fn tile(subject: &RunSubject, name: &str, stage: &str, dice: f64) -> Tile {
     let mut notes: Vec<String> = facts.cases.into_iter().collect();
     notes.extend(facts.interval.map(|interval| format!("95 % CI {interval}")));
     notes.extend(facts.worst.map(|(case, dice)| format!("worst {case}, {}", short(dice))));
+    notes.extend(facts.baseline.map(|(stage, dice)| format!("baseline {stage}, {}", short(dice))));
     Tile { name: name.into(), value: format!("{}{sd}", short(dice)), notes }
 }
 
@@ -60,6 +64,22 @@ struct Facts {
     interval: Option<String>,
     /// The lowest of several cases.
     worst: Option<(String, f64)>,
+    /// Of what scores the same cases without being a run's result, the best.
+    baseline: Option<(String, f64)>,
+}
+
+fn baseline(subject: &RunSubject, place: &Scored) -> Option<(String, f64)> {
+    let rows = subject.tables.metrics.iter().filter(|row| {
+        let found = &row.found;
+        Kind::yields_of(&row.kind) == Yields::OtherScores
+            && row.is_final()
+            && found.metric == "dice"
+            && (found.label.as_ref(), found.case.as_ref()) == (None, None)
+            && found.grid == place.grid
+            && found.split.as_deref() == Some(place.split.as_str())
+    });
+    let scores = rows.filter_map(|row| Some((row.stage.clone(), row.found.value?)));
+    scores.max_by(|one, other| one.1.total_cmp(&other.1))
 }
 
 fn facts(subject: &RunSubject, stage: &str) -> Facts {
@@ -85,6 +105,7 @@ fn facts(subject: &RunSubject, stage: &str) -> Facts {
         cases: Some(humanize::count(subject.cases(stage) as u64, "case")),
         interval: ends.map(|(low, high)| format!("{}–{}", short(low), short(high))),
         worst: worst.map(|(case, dice)| (case.clone(), *dice)),
+        baseline: baseline(subject, &place),
     }
 }
 
@@ -118,6 +139,9 @@ fn score(subject: &RunSubject, part: &str, stage: &str, dice: f64) -> String {
     }
     if let Some((case, dice)) = facts.worst {
         notes += &format!("; worst {case}, {}", short(dice));
+    }
+    if let Some((stage, dice)) = facts.baseline {
+        notes += &format!("; baseline {stage}, {}", short(dice));
     }
     format!("{part} Dice {}{sd} ({stage}, {notes})", short(dice))
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use maud::{Markup, html};
 use serde_json::{Value, json};
-use voxflow_stages::image::picture::{Colour, PAIR, PictureOf};
+use voxflow_stages::image::picture::{Colour, PAIR, PictureOf, Plane};
 use voxflow_stages::stage::Yields;
 
 /// Windows for CT, as (name, level, width) in Hounsfield units.
@@ -119,8 +119,11 @@ fn canvas(case: &str, slice: &NamedSlice) -> Markup {
     let words = format!("{case}, {} plane, {}", slice.plane.word(), slice.why);
     let bar_mm = bar_mm(slice.size_mm[0]);
     let share = format!("width:{:.2}%", bar_mm / slice.size_mm[0] * 100.0);
+    let ratio = slice.slice.width as f64 / slice.slice.height.max(1) as f64;
+    // Axial slices come first, and fill a row.
+    let across = (slice.plane != Plane::Axial).then_some("across");
     html! {
-        figure {
+        figure class=[across] style=(format!("--ratio:{ratio:.3}")) {
             div.framed {
                 canvas width=(slice.slice.width) height=(slice.slice.height) role="img"
                     aria-label=(words) {}

@@ -28,7 +28,7 @@ pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Ma
         h1 { (record.workflow) }
         (tiles(subject))
         p.outcome { (outcome(subject)) }
-        p.soft { (record.run) " · began " (humanize::moment(record.started_at_ms)) }
+        p.soft { (record.run) " · began " (humanize::minute(record.started_at_ms)) }
         (warnings(record))
         @if !drawn.is_empty() { (training(&curves)) }
         (scores(subject))
@@ -146,7 +146,7 @@ fn scores(subject: &RunSubject) -> Markup {
             "sd: standard deviation over cases; 95 % CI: bootstrap interval of the mean; IQR: from "
             "the lower to the upper quartile; n: cases."
         }
-        div.scores { (table(&sheet)) }
+        (table(&sheet))
     } }
 }
 
@@ -186,8 +186,9 @@ fn by_case(rows: &[&MetricRow], dice: &BTreeMap<String, f64>) -> TextTable {
         let line = lines.number((found.case.as_deref(), found.label.as_deref()));
         values.insert((line, column), found.value);
     }
+    let named = columns.items.iter().map(|metric| metric.replace('_', " "));
     let mut sheet =
-        TextTable::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
+        TextTable::new("", ["case", "label"].into_iter().map(String::from).chain(named));
     let mut order: Vec<_> = lines.items.iter().copied().enumerate().collect();
     let dice = |case: Option<&str>| case.and_then(|case| dice.get(case)).copied();
     // A case without a Dice goes last.
@@ -279,10 +280,17 @@ fn environment(record: &RunRecord) -> Markup {
             @if !record.overrides.is_empty() { dt { "with" } dd { (record.overrides.join(" ")) } }
             @if let Some(commit) = &record.git_commit { dt { "commit" } dd { (commit) } }
             @for (name, value) in record.versions.iter().chain(&record.machine) {
-                dt { (name) } dd { (value) }
+                dt { (name) } dd { (in_units(value)) }
             }
         }
     }
+}
+
+/// A size as the kernel tells it, "24684084 kB", in units for people; other words as they are.
+fn in_units(words: &str) -> String {
+    let kibibytes = words.strip_suffix(" kB").and_then(|number| number.parse::<u64>().ok());
+    let bytes = kibibytes.and_then(|number| number.checked_mul(1024));
+    bytes.map_or_else(|| words.to_string(), humanize::bytes)
 }
 
 /// A table of cases, whose names lead to their pages where there are any.

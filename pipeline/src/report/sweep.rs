@@ -11,6 +11,8 @@ use crate::tables::{self, Variants};
 use crate::text_table::{Cell, TextTable};
 use crate::workflow::sweep::in_words;
 use maud::{Markup, html};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Body and charts. Runs that test the chosen variant repeat its training: their curves are left
 /// out.
@@ -40,8 +42,20 @@ pub fn body(variants: &Variants, subjects: Vec<RunSubject>) -> (Markup, Vec<Char
 fn named(mut subject: RunSubject) -> Option<RunSubject> {
     let sweep = subject.past.record.sweep.as_ref().filter(|sweep| !sweep.chosen)?;
     let deciding = sweep.values.iter().filter(|(path, _)| !sweep.repeats.contains(path));
-    (subject.label, subject.group) = (Some(in_words(&sweep.values)), in_words(deciding));
+    (subject.label, subject.group) = (Some(short_words(&sweep.values)), in_words(deciding));
     Some(subject)
+}
+
+/// Swept values for a legend: of each path the last key, where it is that of no other.
+fn short_words(values: &BTreeMap<String, Value>) -> String {
+    let key = |path: &str| path.rsplit('.').next().unwrap_or(path).to_string();
+    let is_only =
+        |path: &String| values.keys().filter(|other| key(other) == key(path)).count() == 1;
+    let named: BTreeMap<String, Value> = values
+        .iter()
+        .map(|(path, value)| (if is_only(path) { key(path) } else { path.clone() }, value.clone()))
+        .collect();
+    in_words(&named)
 }
 
 fn runs(subjects: &[RunSubject]) -> TextTable {
@@ -64,4 +78,21 @@ fn runs(subjects: &[RunSubject]) -> TextTable {
         ]);
     }
     sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_legend_names_keys_alone_where_no_other_path_ends_so() {
+        let values = [
+            ("model.learning_rate".to_string(), json!(0.01)),
+            ("model.seed".to_string(), json!(1)),
+            ("split.seed".to_string(), json!(2)),
+        ];
+        let words = short_words(&values.into_iter().collect());
+        assert_eq!(words, "learning_rate=0.01 model.seed=1 split.seed=2");
+    }
 }

@@ -7,6 +7,9 @@ use voxflow_stages::Metric;
 
 /// Grid whose scores are shown next to the others, marked by its name.
 const BESIDE: &str = "roundtrip";
+/// The metric that a training has of two splits; that of the second is marked by the split's name.
+const LOSS: &str = "loss";
+const VALIDATION: &str = "validation";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Column {
@@ -160,22 +163,28 @@ pub fn params(runs: &[RunSummary]) -> Vec<Column> {
 pub fn metrics(runs: &[RunSummary]) -> Vec<Column> {
     let places = runs.iter().flat_map(|run| &run.finals).map(|one| {
         let found = &one.found;
-        (&*one.stage, found.label.as_deref(), &*found.metric, found.grid.as_deref() == Some(BESIDE))
+        (&*one.stage, found.label.as_deref(), &*found.metric, mark(found))
     });
-    let name =
-        |(stage, label, metric, beside)| Column::Metric(joined(stage, label, metric, beside));
+    let name = |(stage, label, metric, mark)| Column::Metric(joined(stage, label, metric, mark));
     in_order(places).into_iter().map(name).collect()
 }
 
 /// Column name for a final metric: stage, label if any, metric.
 pub fn metric_name(stage: &str, found: &Metric) -> String {
-    joined(stage, found.label.as_deref(), &found.metric, found.grid.as_deref() == Some(BESIDE))
+    joined(stage, found.label.as_deref(), &found.metric, mark(found))
 }
 
-fn joined(stage: &str, label: Option<&str>, metric: &str, beside: bool) -> String {
+/// What tells a metric from another of the same stage, label and name.
+fn mark(found: &Metric) -> Option<&'static str> {
+    let is_loss = found.metric == LOSS && found.split.as_deref() == Some(VALIDATION);
+    let is_beside = found.grid.as_deref() == Some(BESIDE);
+    is_beside.then_some(BESIDE).or(is_loss.then_some(VALIDATION))
+}
+
+fn joined(stage: &str, label: Option<&str>, metric: &str, mark: Option<&str>) -> String {
     let label = label.map(|label| format!("{label}.")).unwrap_or_default();
-    let grid = if beside { format!("@{BESIDE}") } else { String::new() };
-    format!("{stage}.{label}{metric}{grid}")
+    let mark = mark.map(|mark| format!("@{mark}")).unwrap_or_default();
+    format!("{stage}.{label}{metric}{mark}")
 }
 
 fn is_named(name: &str, stage: &str, key: &str) -> bool {
@@ -224,6 +233,21 @@ mod tests {
             named("lerning_rate"),
             Err("'lerning_rate' is no parameter or metric of these runs; did you mean 'learning_rate'?".into())
         );
+    }
+
+    #[test]
+    fn the_losses_of_a_training_are_columns_of_their_own_and_less_of_both_is_better() {
+        let mut runs = runs();
+        runs.truncate(1);
+        for (split, value) in [("training", 0.25), (VALIDATION, 0.5)] {
+            let found = Metric::new(LOSS, value).split(split);
+            runs[0].finals.push(Final { stage: "model".into(), kind: "train".into(), found });
+        }
+        for (name, value) in [("model.loss", 0.25), ("model.loss@validation", 0.5)] {
+            let column = Column::named(name, &runs).expect(name);
+            assert_eq!(column.of(&runs[0]), Some(Datum::Number(value)));
+            assert!(column.is_better_low());
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use voxflow_stages::stage::{ArtifactType, Count, Read, TESTING_PART, id_of_fold}
 
 /// The top-level key.
 pub(super) const FOLDS: &str = "folds";
+const FEWEST: u32 = 2;
 
 /// The folds of a workflow.
 pub(super) struct CrossValidation {
@@ -29,14 +30,15 @@ impl WorkflowChecker<'_> {
     /// alone. `None` without it, or if it is wrong.
     pub(super) fn cross_validation(&mut self) -> Option<CrossValidation> {
         let value = self.document.value.get(FOLDS).filter(|value| !value.is_null())?;
-        let count = value.as_u64().filter(|count| (2..=MOST_RUNS as u64).contains(count));
+        let count =
+            value.as_u64().filter(|count| (u64::from(FEWEST)..=MOST_RUNS as u64).contains(count));
         let stages = self.document.value.get("stages").and_then(Value::as_object);
         let makes_split = |stage: &Value| self.makes(stage) == Some(ArtifactType::Split);
         let splits = stages.into_iter().flatten().filter(|(_, stage)| makes_split(stage));
         let splits: Vec<String> = splits.map(|(id, _)| id.clone()).collect();
         let found = match count {
             Some(count) => only_split(&splits).map(|split| (count as u32, split)),
-            None => Err(format!("must be a whole number from 2 to {MOST_RUNS}")),
+            None => Err(format!("must be a whole number from {FEWEST} to {MOST_RUNS}")),
         };
         match found {
             Ok((count, split)) => {
@@ -45,6 +47,8 @@ impl WorkflowChecker<'_> {
             }
             Err(trouble) => {
                 self.say(&keys(&[FOLDS]), false, trouble, None);
+                // Written for folds, a split tells of nothing else: it is no mistake of its own.
+                splits.iter().for_each(|split| self.set_first_fold(split, FEWEST));
                 None
             }
         }
@@ -222,6 +226,27 @@ stages:
             stages.map(|one| (one.id.clone(), format!("{:?} {}", one.needs, one.params))).collect()
         };
         assert_eq!(all(&workflow), all(&again));
+    }
+
+    #[test]
+    fn a_wrong_number_of_folds_is_the_only_mistake_that_is_told() {
+        let without = TEXT.replace("training: 4, testing: 2", "testing: 2");
+        assert_eq!(parsed(&without).map(|workflow| workflow.folds), Ok(Some(3)));
+        for count in ["1", "0", "5000", "many", "[3]"] {
+            let told = parsed(&without.replace("folds: 3", &format!("folds: {count}")));
+            let told = told.err().expect(count);
+            assert_eq!(told.lines().count(), 1, "{told}");
+            assert!(told.contains("key 'folds': must be a whole number from 2 to 300"), "{told}");
+        }
+        let two = without.replace(
+            "  volumes:",
+            "  other: { uses: split, needs: [dataset], with: { testing: 1 } }\n  volumes:",
+        );
+        let told = parsed(&two).err().expect("two splits");
+        assert!(
+            told.contains("there are 'split', 'other'") && !told.contains("training"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -133,13 +133,24 @@ impl Override {
         let kind = kinds.iter().find(|kind| Some(kind.name) == uses);
         // An unknown kind is reported later; until then any value is acceptable.
         let anything = Value::Bool(true);
+        let needs = needs_schema();
         let (section, below, schema) = match rest {
             ["resources", below @ ..] => ("resources", below, stage_resources::schema()),
+            ["needs", below @ ..] => ("needs", below, &needs),
             below => ("with", below, kind.map_or(&anything, |kind| kind.schema().as_value())),
         };
         let path: Path = below.iter().map(|key| (*key).to_string()).collect();
         let value = self.typed(&schema::at(schema, &path))?;
         let target = found.entry(section).or_insert(Value::Null);
+        if let ("needs", [role, ..], Value::Array(_)) = (section, below, &*target)
+            && role.parse::<usize>().is_err()
+        {
+            let trouble = format!(
+                "'needs' of '{stage}' is a list, without roles: replace all of it, as in \
+                 {stage}.needs=[cache, model], or one by its place, as in {stage}.needs.0=cache"
+            );
+            return Err((trouble, None));
+        }
         put(target, below, value).map_err(|trouble| (trouble, None))?;
         Ok(["stages", stage, section].iter().chain(below).map(|key| (*key).into()).collect())
     }
@@ -183,6 +194,16 @@ fn meant(keys: &[&str], stages: &Map<String, Value>, kinds: &[Kind]) -> Option<S
     }
 }
 
+/// What `needs` holds: a list of stages, or stages by role.
+fn needs_schema() -> Value {
+    let one = serde_json::json!({ "type": "string" });
+    let several = serde_json::json!({ "type": "array", "items": one });
+    let of_role = serde_json::json!({ "anyOf": [one, several] });
+    serde_json::json!({
+        "anyOf": [several, { "type": "object", "additionalProperties": of_role }]
+    })
+}
+
 fn schema_of_top(key: &str) -> &'static str {
     if key == "name" { "string" } else { "integer" }
 }
@@ -222,6 +243,7 @@ fn put(target: &mut Value, path: &[&str], value: Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workflow::toys;
     use serde_json::json;
 
     #[test]
@@ -233,5 +255,46 @@ mod tests {
         assert_eq!(value, json!({"a": [1, 5], "b": {"c": "x"}, "d": {"e": true}}));
         assert!(put(&mut value, &["a", "7"], json!(0)).unwrap_err().contains("has no '7'"));
         assert!(put(&mut value, &["a", "0", "x"], json!(0)).unwrap_err().contains("plain value"));
+    }
+
+    #[test]
+    fn needs_are_replaced_whole_by_role_and_by_place() {
+        let text = format!(
+            "{}  other: {{ uses: train, needs: [data], with: {{ epochs: 4 }} }}
+  pair: {{ uses: pair, needs: {{ teacher: model, pupil: other }} }}
+  mix: {{ uses: mix, needs: [model] }}
+",
+            toys::GOOD
+        );
+        let needs = |stage: &str, set: &[&str]| {
+            let workflow = toys::parse(&text, set).expect("a workflow");
+            workflow.stage(stage).expect(stage).needs.clone()
+        };
+        let roles = |all: &[(&str, &[&str])]| {
+            let one = |ids: &[&str]| ids.iter().map(|id| id.to_string()).collect();
+            all.iter().map(|(role, ids)| (role.to_string(), one(ids))).collect()
+        };
+        assert_eq!(
+            needs("mix", &["mix.needs=[model, other]"]),
+            roles(&[("models", &["model", "other"])])
+        );
+        assert_eq!(needs("mix", &["mix.needs.0=other"]), roles(&[("models", &["other"])]));
+        let swapped = ["pair.needs={teacher: other, pupil: model}"];
+        assert_eq!(
+            needs("pair", &swapped),
+            roles(&[("teacher", &["other"]), ("pupil", &["model"])])
+        );
+        let same = roles(&[("teacher", &["model"]), ("pupil", &["model"])]);
+        assert_eq!(needs("pair", &["pair.needs.pupil=model"]), same);
+        let trouble = |set: &str| toys::parse(&text, &[set]).map(|_| ()).expect_err(set).join("\n");
+        for (set, words) in [
+            ("mix.needs=[modle]", "--set mix.needs=[modle]: stage 'mix': key 'needs.0': "),
+            ("mix.needs.models=other", "as in mix.needs=[cache, model], or one by its place"),
+            ("mix.needs.7=other", "a list of 1 values has no '7'"),
+            ("mix.needs=other", "must be a list of stages, or a mapping from role to stage"),
+            ("stages.mix.needs=[other]", "did you mean 'mix.needs'?"),
+        ] {
+            assert!(trouble(set).contains(words), "{set}: {}", trouble(set));
+        }
     }
 }

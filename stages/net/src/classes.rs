@@ -3,7 +3,7 @@
 //! it is. The network's outputs are these classes, or regions of them.
 
 use crate::loss::LossTargets;
-use crate::sliding_window::SlidingWindow;
+use crate::sliding_window::{Outputs, SlidingWindow};
 use crate::volume_tensor::volume_tensor;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::dataset::{Label, Region, region};
@@ -121,10 +121,20 @@ impl Classes {
     /// Class indices (X, Y, Z), Uint8, of an image (1, C, X, Y, Z), on its device: the most likely
     /// class, the first of equals; or that of the last region more likely than not.
     pub fn segment(&self, window: &SlidingWindow, image: &Tensor) -> Tensor {
+        self.map_of(window, &window.outputs(image))
+    }
+
+    /// The same of what the window's networks said of the image.
+    pub fn map_of(&self, window: &SlidingWindow, outputs: &Outputs) -> Tensor {
         if !self.has_regions {
-            return window.classes(image);
+            return outputs.classes();
         }
-        let scores = window.scores(image).squeeze_dim(0);
+        // Regions are decided by probabilities unless logits are averaged.
+        let scores = match outputs.are_logits && !window.scores_are_logits() {
+            true => outputs.values.sigmoid(),
+            false => outputs.values.shallow_clone(),
+        };
+        let scores = scores.squeeze_dim(0);
         let least = window.region_threshold();
         let mut map = scores.get(0).zeros_like().to_kind(Kind::Uint8);
         for (index, target) in (0i64..).zip(&self.targets) {

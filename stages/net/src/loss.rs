@@ -50,13 +50,13 @@ pub struct LossTargets {
 }
 
 /// Labels in the loss's terms.
-struct LossReference {
+pub(crate) struct LossReference {
     /// Classes (N, 1, X, Y, Z).
     labels: Tensor,
     /// Membership in each region (N, R, X, Y, Z), of the logits' kind; `None` for softmax.
     regions: Option<Tensor>,
     /// 1 for voxels that count (N, 1, X, Y, Z), of the logits' kind; `None` if all do.
-    mask: Option<Tensor>,
+    pub(crate) mask: Option<Tensor>,
 }
 
 impl LossTargets {
@@ -91,36 +91,108 @@ pub fn loss(
     logits: &Tensor,
     labels: &Tensor,
 ) -> Tensor {
-    let reference = targets.reference(labels, logits.kind());
-    let log_probabilities = match reference.regions {
-        None => Some(logits.log_softmax(1, logits.kind())),
-        Some(_) => None,
-    };
-    let of_dice = || match &log_probabilities {
-        Some(log_probabilities) => dice(settings, &log_probabilities.exp(), &reference),
-        None => dice(settings, &logits.sigmoid(), &reference),
-    };
-    let of_voxels = |loss| {
-        let costs = match (&log_probabilities, &reference.regions) {
-            (Some(log_probabilities), _) => -at_labels(log_probabilities, &reference.labels),
-            (None, regions) => logits.binary_cross_entropy_with_logits(
-                regions.as_ref().unwrap_or(&reference.labels),
-                None::<Tensor>,
-                None::<Tensor>,
-                Reduction::None,
-            ),
-        };
-        voxel_loss(settings, loss, &costs, reference.mask.as_ref())
-    };
+    let compared = Compared::new(targets, logits, labels);
+    let of_dice = || dice(settings, compared.dice_sums(settings));
+    let of_voxels =
+        |loss| voxel_loss(settings, loss, &compared.costs(), compared.reference.mask.as_ref());
+    joined(settings, of_dice, of_voxels)
+}
+
+/// The weighted sum of both parts, or the part that the loss is.
+pub(crate) fn joined(
+    settings: &LossParams,
+    of_dice: impl Fn() -> Tensor,
+    of_voxels: impl Fn(VoxelLoss) -> Tensor,
+) -> Tensor {
     match settings.name.of_voxels() {
         None => of_dice(),
         Some(loss) if !settings.name.has_dice() => of_voxels(loss),
         Some(loss) => {
-            let [of_dice, of_voxels] = [(of_dice(), 0), (of_voxels(loss), 1)]
-                .map(|(loss, part)| times(loss, settings.weights[part]));
-            of_dice + of_voxels
+            let (of_dice, of_voxels) = (of_dice(), of_voxels(loss));
+            times(of_dice, settings.weights[0]) + times(of_voxels, settings.weights[1])
         }
     }
+}
+
+/// Logits beside labels.
+pub(crate) struct Compared<'a> {
+    logits: &'a Tensor,
+    pub(crate) reference: LossReference,
+    /// `None` for regions.
+    log_probabilities: Option<Tensor>,
+}
+
+impl Compared<'_> {
+    pub(crate) fn new<'a>(
+        targets: &LossTargets,
+        logits: &'a Tensor,
+        labels: &Tensor,
+    ) -> Compared<'a> {
+        let reference = targets.reference(labels, logits.kind());
+        let log_probabilities = match reference.regions {
+            None => Some(logits.log_softmax(1, logits.kind())),
+            Some(_) => None,
+        };
+        Compared { logits, reference, log_probabilities }
+    }
+
+    fn probabilities(&self) -> Tensor {
+        match &self.log_probabilities {
+            Some(log_probabilities) => log_probabilities.exp(),
+            None => self.logits.sigmoid(),
+        }
+    }
+
+    /// −log p of each voxel's label (N, 1, X, Y, Z), or of its part in each region (N, R, X, Y, Z).
+    pub(crate) fn costs(&self) -> Tensor {
+        match (&self.log_probabilities, &self.reference.regions) {
+            (Some(log_probabilities), _) => -at_labels(log_probabilities, &self.reference.labels),
+            (None, regions) => self.logits.binary_cross_entropy_with_logits(
+                regions.as_ref().unwrap_or(&self.reference.labels),
+                None::<Tensor>,
+                None::<Tensor>,
+                Reduction::None,
+            ),
+        }
+    }
+
+    /// Σp^k, Σpt and Σt for each class (and patch), with k = 2 for `squared_pred`, else 1. Σt is
+    /// Σt² since t is 0 or 1. Sums go over the mask's voxels. Regions all count, for there is no
+    /// background among them.
+    pub(crate) fn dice_sums(&self, settings: &LossParams) -> [Tensor; 3] {
+        let probabilities = self.probabilities();
+        let (p, t) = match &self.reference.regions {
+            Some(regions) => (probabilities, regions.shallow_clone()),
+            None => {
+                let mut one_hot = probabilities.zeros_like();
+                let _ = one_hot.scatter_value_(1, &self.reference.labels, 1.0);
+                let first = if settings.include_background { 0 } else { 1 };
+                let classes = probabilities.size()[1] - first;
+                (probabilities.narrow(1, first, classes), one_hot.narrow(1, first, classes))
+            }
+        };
+        let (p, t) = match &self.reference.mask {
+            Some(mask) => (p * mask, t * mask),
+            None => (p, t),
+        };
+        let axes: &[i64] = if settings.batch { &[0, 2, 3, 4] } else { &[2, 3, 4] };
+        let predicted = if settings.squared_pred { sum(&p.square(), axes) } else { sum(&p, axes) };
+        let both = sum(&(&p * &t), axes);
+        [predicted, both, sum(&t, axes)]
+    }
+}
+
+/// 1 − (2·Σpt + nr) / (Σp^k + Σt + dr), the mean over classes (and patches).
+pub(crate) fn dice(settings: &LossParams, [predicted, both, reference]: [Tensor; 3]) -> Tensor {
+    let numerator = both * 2.0 + settings.smooth_nr;
+    let denominator = predicted + reference + settings.smooth_dr;
+    let denominator = match settings.clamp_dr {
+        0.0 => denominator,
+        least => denominator.clamp_min(least),
+    };
+    let ratio: Tensor = numerator / denominator;
+    let kind: Kind = ratio.kind();
+    if settings.negative_dice { -ratio.mean(kind) } else { 1.0 - ratio.mean(kind) }
 }
 
 /// The mean over voxels of −log p(label), over the largest of them, or of (1 − p)^γ times it.
@@ -134,17 +206,23 @@ fn voxel_loss(
     match loss {
         VoxelLoss::Ce => mean(costs, mask),
         VoxelLoss::Topk => {
-            let voxels = costs.numel() as f64;
-            let counting = (voxels * settings.top_percent / 100.0).max(1.0) as i64;
             let costs = mask.map_or_else(|| costs.shallow_clone(), |mask| costs * mask);
-            let (largest, _) = costs.flatten(0, -1).topk(counting, 0, true, false);
-            largest.mean(costs.kind())
+            mean_of_largest(settings, &costs)
         }
-        VoxelLoss::Focal => {
-            let doubt: Tensor = 1.0 - (-costs).exp();
-            mean(&(doubt.pow_tensor_scalar(settings.gamma) * costs), mask)
-        }
+        VoxelLoss::Focal => mean(&focal(settings, costs), mask),
     }
+}
+
+pub(crate) fn mean_of_largest(settings: &LossParams, costs: &Tensor) -> Tensor {
+    let voxels = costs.numel() as f64;
+    let counting = (voxels * settings.top_percent / 100.0).max(1.0) as i64;
+    let (largest, _) = costs.flatten(0, -1).topk(counting, 0, true, false);
+    largest.mean(costs.kind())
+}
+
+pub(crate) fn focal(settings: &LossParams, costs: &Tensor) -> Tensor {
+    let doubt: Tensor = 1.0 - (-costs).exp();
+    doubt.pow_tensor_scalar(settings.gamma) * costs
 }
 
 /// The value of each voxel's label. The gradient of `gather` adds to its places in any order, and
@@ -167,37 +245,6 @@ fn mean(costs: &Tensor, mask: Option<&Tensor>) -> Tensor {
         None => costs.mean(kind),
         Some(mask) => (costs * mask).sum(kind) / mask.sum(kind).clamp_min(1.0),
     }
-}
-
-/// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
-/// `squared_pred`, else 1. Σt is Σt² since t is 0 or 1. Sums go over the mask's voxels. Regions
-/// all count, for there is no background among them.
-fn dice(settings: &LossParams, probabilities: &Tensor, reference: &LossReference) -> Tensor {
-    let (p, t) = match &reference.regions {
-        Some(regions) => (probabilities.shallow_clone(), regions.shallow_clone()),
-        None => {
-            let mut one_hot = probabilities.zeros_like();
-            let _ = one_hot.scatter_value_(1, &reference.labels, 1.0);
-            let first = if settings.include_background { 0 } else { 1 };
-            let classes = probabilities.size()[1] - first;
-            (probabilities.narrow(1, first, classes), one_hot.narrow(1, first, classes))
-        }
-    };
-    let (p, t) = match &reference.mask {
-        Some(mask) => (p * mask, t * mask),
-        None => (p, t),
-    };
-    let axes: &[i64] = if settings.batch { &[0, 2, 3, 4] } else { &[2, 3, 4] };
-    let predicted = if settings.squared_pred { sum(&p.square(), axes) } else { sum(&p, axes) };
-    let numerator = sum(&(&p * &t), axes) * 2.0 + settings.smooth_nr;
-    let denominator = predicted + sum(&t, axes) + settings.smooth_dr;
-    let denominator = match settings.clamp_dr {
-        0.0 => denominator,
-        least => denominator.clamp_min(least),
-    };
-    let ratio: Tensor = numerator / denominator;
-    let kind: Kind = ratio.kind();
-    if settings.negative_dice { -ratio.mean(kind) } else { 1.0 - ratio.mean(kind) }
 }
 
 fn sum(tensor: &Tensor, axes: &[i64]) -> Tensor {

@@ -20,6 +20,8 @@ pub struct ProgressSnapshot {
     pub epochs: (u32, Total),
     /// Mean loss of the epoch so far.
     pub loss: f64,
+    /// The latest validation loss.
+    pub validation_loss: Option<f64>,
     /// Validation Dice: latest, best.
     pub dice: (Option<f64>, Option<f64>),
     /// Learning rate of the last step.
@@ -100,6 +102,8 @@ impl Throughput {
         let (epoch, all) = snapshot.epochs;
         let mut numbers = vec![("epoch".to_string(), all.place(epoch))];
         numbers.push(("loss".into(), format!("{:.4}", snapshot.loss)));
+        let validation_loss = snapshot.validation_loss;
+        numbers.extend(validation_loss.map(|loss| ("val_loss".into(), format!("{loss:.4}"))));
         numbers.extend(snapshot.dice.0.map(|dice| ("dice".into(), format!("{dice:.4}"))));
         numbers.extend(snapshot.dice.1.map(|dice| ("best".into(), format!("{dice:.4}"))));
         numbers.push(("lr".into(), format!("{:.2e}", snapshot.learning_rate)));
@@ -129,18 +133,6 @@ fn clock(seconds: f64) -> String {
     } else {
         format!("{minutes}:{rest:02}")
     }
-}
-
-/// Peak resident memory of this process in bytes, as the kernel counts it.
-pub fn peak_memory_bytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .map(|kibibytes| kibibytes * 1024.0)
 }
 
 #[cfg(test)]

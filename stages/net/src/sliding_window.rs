@@ -76,14 +76,19 @@ impl SlidingWindow<'_> {
     /// Class indices (X, Y, Z), Uint8, on the image's device: the class of the largest probability,
     /// the first of equals.
     pub fn classes(&self, image: &Tensor) -> Tensor {
+        self.outputs(image).classes()
+    }
+
+    /// What the networks say of an image: logits where these are averaged, or one network passes
+    /// over the image once; else probabilities.
+    pub fn outputs(&self, image: &Tensor) -> Outputs {
         no_grad(|| {
-            // Softmax keeps the order of the logits: one pass needs no probabilities.
             let one = self.passes().len() == 1 && !self.scores_are_logits();
-            let scores = match one {
+            let values = match one {
                 true => self.logits(&self.networks[0], image, &self.count(image, &nobody)),
                 false => self.scores(image),
             };
-            scores.squeeze_dim(0).argmax(0, false).to_kind(Kind::Uint8)
+            Outputs { values, are_logits: one || self.scores_are_logits() }
         })
     }
 
@@ -131,6 +136,22 @@ impl SlidingWindow<'_> {
         let windows = window_starts(size, self.roi, overlap, placement).len();
         let total = (windows * self.passes().len()) as u64;
         WindowCount { done: Cell::new(0), total, told }
+    }
+}
+
+/// What networks say of an image.
+pub struct Outputs {
+    /// (1, classes or regions, X, Y, Z), fp32, on the image's device.
+    pub values: Tensor,
+    /// Logits, else probabilities.
+    pub are_logits: bool,
+}
+
+impl Outputs {
+    /// Class indices (X, Y, Z), Uint8: the class of the largest value, the first of equals. Softmax
+    /// keeps the order of logits.
+    pub fn classes(&self) -> Tensor {
+        no_grad(|| self.values.squeeze_dim(0).argmax(0, false).to_kind(Kind::Uint8))
     }
 }
 

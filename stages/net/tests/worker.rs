@@ -45,8 +45,8 @@ fn a_training_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been() {
         assert!(second.resumed.unwrap().0 >= 1);
 
         assert_eq!(repeated(&second.metrics), repeated(&undisturbed.metrics));
-        let epochs = undisturbed.metrics.iter().filter(|row| row.metric == "loss").count();
-        assert_eq!(epochs, 6);
+        assert_eq!(undisturbed.values("loss").len(), 6);
+        assert_eq!(undisturbed.validation_losses().len(), undisturbed.values("dice").len());
         for file in ["best.safetensors", "last.safetensors", "model.json"] {
             assert_eq!(
                 read(whole.draft.join(file)),

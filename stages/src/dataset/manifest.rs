@@ -9,6 +9,7 @@ use crate::dataset::notes::Notes;
 use crate::dataset::patterns::Pairs;
 use crate::dataset::{Case, Listing, name};
 use crate::error::{Error, Result, Trouble};
+use crate::image::nifti::suffix;
 use std::path::Path;
 
 /// Prefix of a channel's column.
@@ -76,6 +77,9 @@ impl ManifestColumns {
     fn checked(self, head: &[String]) -> Result<ManifestColumns> {
         let named = self.images.iter().filter(|(_, channel)| channel.is_some()).count();
         match self.images.len() {
+            0 if head.iter().any(|cell| suffix::split(cell).is_some()) => Err(Error::failed(
+                "has no head: its first line must name the columns, as 'image,label,patient'",
+            )),
             0 => Err(Error::failed(format!(
                 "has no column 'image'; its columns are {}",
                 name::shown(head)
@@ -339,6 +343,7 @@ mod tests {
         for (text, words) in [
             ("", "is empty"),
             ("scan_date,age\n", "has no column 'image'; its columns are scan_date, age"),
+            ("a/x.nii.gz,a/y.nii.gz\n", "its first line must name the columns, as 'image,label"),
             ("image,img\na.nii,b.nii\n", "name one for each channel"),
             ("image,label,seg\n", "columns 'label' and 'seg' mean the same"),
             ("image,label\na.nii\n", "line 2 has 1 cells, and the head has 2"),

@@ -230,9 +230,9 @@ fn take_counts(
     if asked > free {
         let terms: Vec<String> =
             counts.iter().filter(|count| **count > 0).map(usize::to_string).collect();
+        let sum = if terms.len() > 1 { format!("{} = ", terms.join(" + ")) } else { String::new() };
         return Err(Error::failed(format!(
-            "{} = {asked} cases asked for, but dataset '{}' has {free} labelled ones to take from",
-            terms.join(" + "),
+            "{sum}{asked} cases asked for, but dataset '{}' has {free} labelled ones to take from",
             listing.name
         )));
     }

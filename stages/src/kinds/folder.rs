@@ -266,8 +266,9 @@ impl Folder {
             listing.files().filter(|name| !self.path.join(name).is_file()).collect();
         if !missing.is_empty() {
             let (count, names) = (missing.len(), name::shown(&missing));
+            let files = if count == 1 { "file is" } else { "files are" };
             return Err(Error::failed(format!(
-                "{}: {count} listed files are not there: {names}",
+                "{}: {count} listed {files} not there: {names}",
                 self.path.display()
             )));
         }

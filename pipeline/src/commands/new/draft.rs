@@ -177,7 +177,7 @@ fn head(data: &Data, file: &Path, settings: &StageSettings) -> String {
 #
 #   voxflow check {file}     # every mistake, with its line
 #   voxflow plan {file}      # what would run, and why
-#   voxflow run {file}       # the whole experiment; run again, it does nothing twice
+#   voxflow run {file}       # the whole experiment; run again, it reuses every result
 {}#   voxflow params {file}    # every parameter, with its value, default and meaning
 name: {}
 seed: 0

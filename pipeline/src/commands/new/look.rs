@@ -90,6 +90,7 @@ fn by_patterns(path: &Path) -> Result<Data> {
     }
     let listing = first_listing(&written, &found.channels)?;
     shown::layout(&found);
+    shown::other_datasets(path, &found, listing.labelled().count());
     understood(path, written, listing, &found.channels, found.group)
 }
 

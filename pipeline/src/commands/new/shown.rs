@@ -1,6 +1,6 @@
 //! The layout of a folder for people: patterns, three cases, unused files.
 
-use super::layout::Found;
+use super::layout::{Found, OTHER_LABELS};
 use crate::commands::tell;
 use crate::humanize;
 use crate::text_table::{Cell, TextTable};
@@ -23,6 +23,18 @@ pub(super) fn layout(found: &Found) {
     }
     if !found.exclude.is_empty() {
         tell(&format!("exclude: {}", found.exclude.join(", ")));
+    }
+}
+
+/// Says what to do where as many labels are left out as there are cases: a folder of datasets.
+pub(super) fn other_datasets(folder: &Path, found: &Found, cases: usize) {
+    let left = found.unused.get(OTHER_LABELS).map_or(0, Vec::len);
+    if cases > 0 && left >= cases {
+        tell(&format!(
+            "labels of other cases are left out: if '{}' holds several datasets, name the folder \
+             of one",
+            folder.display()
+        ));
     }
 }
 

@@ -165,11 +165,12 @@ pub(super) const TASKS: &[Task] = &[
     },
 ];
 
-/// The task that a person means: its name, the word in it in any case, or its number.
+/// The task that a person means: its name, either part of it in any case, or its number.
 pub(super) fn find(text: &str) -> Option<&'static Task> {
     TASKS.iter().find(|task| {
         text.eq_ignore_ascii_case(task.name)
             || text.eq_ignore_ascii_case(task.word())
+            || task.name.split('_').next().is_some_and(|part| text.eq_ignore_ascii_case(part))
             || text.parse() == Ok(task.number)
     })
 }
@@ -194,8 +195,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_has_three_names() {
-        for name in ["spleen", "Spleen", "Task09_Spleen", "task09_spleen", "9", "09"] {
+    fn a_task_has_a_name_its_two_parts_and_a_number() {
+        for name in ["spleen", "Spleen", "Task09_Spleen", "task09_spleen", "Task09", "9", "09"] {
             assert_eq!(find(name).map(|task| task.number), Some(9), "{name}");
         }
         assert!(find("99").is_none() && find("spl").is_none());

@@ -44,13 +44,46 @@ fn chosen(subject: &ViewSubject) -> Vec<(Plane, usize, &'static str)> {
         let worst = scene.worst(plane).map(|index| (plane, index, "largest error"));
         chosen.push(worst.unwrap_or((plane, scene.fullest(plane), "most labelled")));
     }
-    let more = [(Plane::Axial, scene.fullest(Plane::Axial), "most labelled")].into_iter();
-    let spread = scene.spread(Plane::Axial, OTHERS);
-    let more = more.chain(spread.into_iter().map(|index| (Plane::Axial, index, "another slice")));
-    for one in more {
-        if !chosen.iter().any(|known| (known.0, known.1) == (one.0, one.1)) {
-            chosen.push(one);
-        }
+    let most = scene.fullest(Plane::Axial);
+    let mut known: Vec<usize> =
+        chosen.iter().filter(|one| one.0 == Plane::Axial).map(|one| one.1).collect();
+    if !known.contains(&most) {
+        chosen.push((Plane::Axial, most, "most labelled"));
+        known.push(most);
     }
+    let all = scene.spread(Plane::Axial, usize::MAX);
+    let others = apart(&known, &all, OTHERS).into_iter();
+    chosen.extend(others.map(|index| (Plane::Axial, index, "another slice")));
     chosen
+}
+
+/// At most `count` of `all` slices (ascending), each as far as can be from those that are known or
+/// chosen before it, and from the ends, where little is to be seen.
+fn apart(known: &[usize], all: &[usize], count: usize) -> Vec<usize> {
+    let mut taken: Vec<usize> =
+        known.iter().chain(all.first()).chain(all.last()).copied().collect();
+    let mut found = vec![];
+    for _ in 0..count {
+        let room = |index: &usize| taken.iter().map(|one| one.abs_diff(*index)).min();
+        // The first of equals.
+        let next = all.iter().rev().max_by_key(|index| room(index)).copied();
+        let Some(next) = next.filter(|index| room(index) > Some(0)) else { break };
+        taken.push(next);
+        found.push(next);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_slices_keep_away_from_those_that_are_shown_and_from_the_ends() {
+        let all: Vec<usize> = (10..=44).collect();
+        assert_eq!(apart(&[41, 34], &all, 2), [22, 16]);
+        assert_eq!(apart(&[20], &all, 1), [32]);
+        assert_eq!(apart(&[3, 4], &[3, 4, 5], 2), [0usize; 0]);
+        assert_eq!(apart(&[], &[], 2), [0usize; 0]);
+    }
 }

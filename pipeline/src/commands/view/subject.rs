@@ -61,13 +61,28 @@ impl ViewFiles {
 pub(super) fn parsed<'a>(home: &Home, what: &'a str) -> Result<(StoredRun, String, &'a str)> {
     let mut parts = what.splitn(3, '/');
     let (Some(run), Some(id)) = (parts.next(), parts.next()) else {
-        return Err(Error::usage(format!(
-            "'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE"
-        )));
+        return Err(without_stage(home, what));
     };
     let run = runs::find(home, run)?;
     let stage = show::stage(&run.record, id)?.stage.clone();
     Ok((run, stage, parts.next().unwrap_or_default()))
+}
+
+/// The way on from a single word: to the cases of the run that it names.
+fn without_stage(home: &Home, what: &str) -> Error {
+    let run = runs::find(home, what).ok();
+    let shown = run.and_then(|run| {
+        let stages = run.record.stages.iter().rev();
+        let case = |stage: &StageRecord| Some(cases(&run, stage).ok()?.into_iter().next()?);
+        stages.filter_map(|stage| Some((&stage.stage, case(stage)?))).next().map(|(stage, case)| {
+            format!("'{what}' is a run: name a stage and a case of it, as '{what}/{stage}/{case}'")
+        })
+    });
+    Error::usage(
+        shown.unwrap_or_else(|| {
+            format!("'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE")
+        }),
+    )
 }
 
 /// Cases with volumes in a stage; errors if it has none.

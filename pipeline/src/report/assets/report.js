@@ -80,8 +80,9 @@
       width: 1.6,
       spanGaps: true,
       paths: chart.points ? () => null : undefined,
-      points: { show: chart.points || one.few, size: chart.points ? 8 : 5 },
-      value: (plot, value) => shown(value ?? (plot && plot.cursor.idx == null ? last(one.values) : null)),
+      points: { show: chart.points || one.few, size: chart.points ? 8 : 5, fill: colour("--ground") },
+      // The last value, until the pointer chooses one; of cases there is no last.
+      value: (plot, value) => shown(value ?? (plot && plot.cursor.idx == null && !chart.names ? last(one.values) : null)),
     }));
     const named = (plot, value) => value == null ? (plot && plot.cursor.idx == null && !chart.names ? shown(last(view.at)) : "–")
       : (chart.names && chart.names[value - 1]) || shown(value);

@@ -15,6 +15,7 @@ pub mod state;
 mod step_log;
 mod stepper;
 mod training_length;
+mod validation;
 
 pub use model_selection::BEST;
 pub use result::{KeptState, TrainingResult};
@@ -27,14 +28,12 @@ use crate::checkpoint::Checkpoint;
 use crate::classes::Classes;
 use crate::device::DeviceInfo;
 use crate::device_room::DeviceRoom;
-use crate::dice::dice_rows;
 use crate::distributed::Ranks;
 use crate::inference_network::InferenceNetwork;
 use crate::network::BatchPart;
-use crate::progress::peak_memory_bytes;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::Subset;
-use crate::{device_memory, loss, weights};
+use crate::{loss, memory, weights};
 use checkpointer::Checkpointer;
 use learning_rate::LearningRate;
 use model::Model;
@@ -45,6 +44,7 @@ use step_log::{StepLog, StepRecord};
 use stepper::{Stepper, Update};
 use tch::Tensor;
 use training_length::TrainingLength;
+use validation::{Validated, Validation};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::{DecayPhase, DecayReason};
 use voxflow_stages::{Context, Error, Metric, Result};
@@ -211,6 +211,8 @@ impl<'a> Fit<'a> {
             rows.extend(self.validate()?);
         }
         rows.extend(self.decide());
+        let memory = memory::now(self.info.device).into_iter();
+        rows.extend(memory.map(|row| row.epoch(epoch).step(self.position.step)));
         self.log.add_rows(self.cx, rows);
         if self.checkpointer.is_due_after(epoch, &self.length) { self.save() } else { Ok(()) }
     }
@@ -241,11 +243,11 @@ impl<'a> Fit<'a> {
         }
         let began = Instant::now();
         self.share_statistics()?;
-        let rows = dice_rows(validation, classes, &self.sliding_window(), self.ranks)?;
-        let Position { epoch, step, .. } = self.position;
+        let (window, loss) = (self.sliding_window(), &self.params.loss);
+        let found = Validation { cases: validation, classes, window, loss }.run(self.ranks)?;
+        let (Validated { rows, dice: mean }, Position { epoch, step, .. }) = (found, self.position);
         let mut rows: Vec<Metric> =
             rows.into_iter().map(|row| row.epoch(epoch).step(step)).collect();
-        let mean = rows.last().and_then(|mean| mean.value);
         let (first, model) = (self.ranks.is_first(), &self.model);
         self.selection.consider(epoch, mean, || match first {
             true => weights::snapshot(model.eval_model()),
@@ -280,12 +282,7 @@ impl<'a> Fit<'a> {
     fn finish(mut self) -> Result<TrainingResult> {
         self.checkpointer.wait()?;
         self.measure("train_seconds", self.log.state().train_seconds);
-        if let Some(bytes) = peak_memory_bytes() {
-            self.measure("peak_memory_bytes", bytes);
-        }
-        if let Some(memory) = device_memory::of(self.info.device) {
-            self.measure("peak_device_memory_bytes", memory.peak as f64);
-        }
+        memory::peaks(self.info.device).into_iter().for_each(|row| self.cx.measure(row));
         self.share_statistics()?;
         let last = weights::snapshot(self.model.eval_model());
         self.ranks.check_equal(self.position.step, &last)?;

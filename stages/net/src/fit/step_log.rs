@@ -9,10 +9,14 @@ use super::learning_rate::LearningRate;
 use super::model_selection::ModelSelection;
 use super::state::Position;
 use super::training_length::TrainingLength;
+use super::validation::LOSS;
 use crate::progress::{ProgressSnapshot, Throughput, Total};
 use std::time::Duration;
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::{Context, Error, Message, Metric, Result};
+
+/// The split of validation cases.
+const VALIDATION: &str = "validation";
 
 /// One optimizer step.
 pub struct StepRecord {
@@ -98,11 +102,19 @@ impl StepLog {
             steps: (position.step, learning_rate.steps(all.epochs())),
             epochs: (position.epoch + 1, all),
             loss: self.state.epoch_stats.mean_loss(),
+            validation_loss: self.validation_loss(),
             dice: (selection.latest(), selection.best().map(|(_, dice)| dice)),
             learning_rate: learning_rate.of_last(position.step, length),
         };
         self.throughput.show(cx, &snapshot);
         Ok(())
+    }
+
+    /// The loss of the latest validation.
+    fn validation_loss(&self) -> Option<f64> {
+        let is_of_validation =
+            |row: &&Metric| row.metric == LOSS && row.split.as_deref() == Some(VALIDATION);
+        self.state.metrics.iter().rev().find(is_of_validation)?.value
     }
 
     /// Waits for all steps and adds them to the epoch's sums. Errors on a loss that is not finite,
@@ -135,7 +147,7 @@ impl StepLog {
         let stats = std::mem::take(&mut self.state.epoch_stats);
         self.state.train_seconds += seconds;
         let rows = [
-            Metric::new("loss", stats.mean_loss()),
+            Metric::new(LOSS, stats.mean_loss()),
             Metric::new("learning_rate", rate),
             Metric::new("gradient_norm", stats.mean_norm()),
             measured("epoch_seconds", seconds),
@@ -149,7 +161,7 @@ impl StepLog {
         self.throughput.exclude(time);
         self.state.validate_seconds += time.as_secs_f64();
         let row = measured("validate_seconds", time.as_secs_f64());
-        row.split("validation").epoch(position.epoch).step(position.step)
+        row.split(VALIDATION).epoch(position.epoch).step(position.step)
     }
 
     /// Keeps rows and tells them.

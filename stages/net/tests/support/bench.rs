@@ -252,11 +252,23 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// The values of a metric over all cases and labels, in the order of their epochs.
+    /// The values of a metric over all cases and labels, in the order of their epochs; a loss is
+    /// that of the training.
     pub fn values(&self, metric: &str) -> Vec<f64> {
+        let of_validation = |row: &Metric| row.split.as_deref() == Some("validation");
+        self.values_of(metric, |row| metric != "loss" || !of_validation(row))
+    }
+
+    /// The values of the validation loss, in the order of their epochs.
+    pub fn validation_losses(&self) -> Vec<f64> {
+        self.values_of("loss", |row| row.split.as_deref() == Some("validation"))
+    }
+
+    fn values_of(&self, metric: &str, fits: impl Fn(&Metric) -> bool) -> Vec<f64> {
         let whole =
             |row: &&Metric| row.metric == metric && row.case.is_none() && row.label.is_none();
-        self.metrics.iter().filter(whole).filter_map(|row| row.value).collect()
+        let rows = self.metrics.iter().filter(whole).filter(|row| fits(row));
+        rows.filter_map(|row| row.value).collect()
     }
 }
 

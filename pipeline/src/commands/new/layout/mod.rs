@@ -18,6 +18,7 @@ use crate::error::Result;
 pub(super) use found::Found;
 use found::VoxelProbe;
 use pair::Pairing;
+pub(super) use patterns::OTHER_LABELS;
 use std::collections::BTreeMap;
 use std::path::Path;
 

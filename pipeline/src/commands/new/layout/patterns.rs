@@ -65,6 +65,9 @@ pub(super) fn found(
     })
 }
 
+/// The reason of label files that belong to no case.
+pub const OTHER_LABELS: &str = "other label files";
+
 fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
     let partial = cases.partial();
     let mut all = cases.images.iter().chain([&cases.labels]).flatten();
@@ -74,7 +77,7 @@ fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
     let is_found = cases.images.iter().flat_map(BTreeMap::values).any(|path| *path == file.path);
     match (is_found, says_label(file, 0)) {
         (true, _) => "derived from a case's image, or of another kind",
-        (false, true) => "other label files",
+        (false, true) => OTHER_LABELS,
         (false, false) => "other images",
     }
 }

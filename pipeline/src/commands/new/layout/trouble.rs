@@ -7,7 +7,8 @@ use crate::commands::folder_scan::{ImageFile, Survey, foreign_files};
 use crate::error::Error;
 use crate::humanize;
 use std::cmp::Reverse;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use voxflow_stages::dataset::name::split_suffix;
 
 /// So many patterns are suggested.
@@ -44,6 +45,10 @@ pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
     let count = humanize::count(survey.images.len() as u64, "image file");
     lines.push(format!("saw {count}: {}", few.join(", ")));
     lines.extend(foreign_files(folder, &survey.others));
+    lines.extend(folder_of_cases(folder, survey).map(|above| {
+        let above = above.display();
+        format!("if it is the folder of a single case, name the one above: 'voxflow new {above}'")
+    }));
     lines.push(
         "write the dataset by hand with '{case}' for what differs from case to case \
          ('voxflow kinds folder'), as in one of"
@@ -56,6 +61,19 @@ pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
             .into(),
     );
     Error::usage(lines.join("\n  "))
+}
+
+/// The folder above, if another folder in it holds files of the same names.
+fn folder_of_cases<'a>(folder: &'a Path, survey: &Survey) -> Option<&'a Path> {
+    let above = match folder.parent()? {
+        here if here.as_os_str().is_empty() => Path::new("."),
+        above => above,
+    };
+    let others = fs::read_dir(above).ok()?.flatten().map(|entry| entry.path());
+    let mut others = others.filter(|other| other.file_name() != folder.file_name());
+    let holds_all =
+        |other: PathBuf| survey.images.iter().all(|image| other.join(&image.path).is_file());
+    others.any(holds_all).then_some(above)
 }
 
 /// Several label files of each case, none better than another.
