@@ -33,8 +33,7 @@ pub fn gather<'a>(cx: &Context<'a>) -> Result<Vec<TrainedConfiguration<'a>>> {
     for predictions in cx.many("out_of_fold") {
         let facts: OutOfFoldCases = predictions.json(OUT_OF_FOLD)?;
         let models = models_of(cx, predictions, &facts)?;
-        let is_next = |last: &TrainedConfiguration| last.has_any(&facts.cases);
-        if all.last().is_none_or(is_next) {
+        if all.last().is_none_or(|last| last.has_any(&facts.cases)) {
             all.push(TrainedConfiguration { folds: vec![], by_case: BTreeMap::new() });
         }
         if let Some(last) = all.last_mut() {
@@ -164,10 +163,10 @@ impl<'a> TrainedConfiguration<'a> {
             card.check_single(&model.stage, "'select' joins, for each fold,")?;
             cards.push((model, card));
         }
-        let differs = |(_, card): &&(&Input, ModelCard)| {
+        let other = cards.iter().find(|(_, card)| {
             card.preparation != cards[0].1.preparation || card.inference != cards[0].1.inference
-        };
-        match cards.iter().find(differs) {
+        });
+        match other {
             None => Ok(()),
             Some((model, _)) => Err(Error::failed(format!(
                 "models '{}' and '{}' are folds of one configuration, and differ in 'preparation' \
