@@ -4,7 +4,7 @@ use super::state::TrainingState;
 use crate::weights::NamedTensors;
 use voxflow_stages::model::DecayPhase;
 
-/// The state of a finished training, for one that extends it.
+/// The state of a finished training, for an extension.
 pub struct KeptState {
     /// Everything except tensors.
     pub state: TrainingState,
