@@ -10,25 +10,28 @@ use voxflow_stages::Kind;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::foresight::{Ancestor, Foresight};
 
-/// Trouble of the stages to be made. `memory` is that of the machine that makes them
-/// ([`Foresight::memory`]).
+/// Trouble of the stages to be made. `memory` is their machine's ([`Foresight::memory`]).
 pub fn of_plan(plan: &Plan, store: &Store, memory: Option<u64>) -> Vec<String> {
-    let listing = |stage: &StageSpec| match plan.artifact(&stage.id) {
-        Some(artifact) => {
-            let text = std::fs::read(store.path(artifact.get("dataset.json")?)).ok()?;
-            serde_json::from_slice(&text).ok()
-        }
-        None => stage.kind.listing(&stage.params),
-    };
     let stages = plan.workflow.stages.iter().enumerate();
     let open = stages.filter(|(index, _)| plan.is_open(*index)).map(|(_, stage)| stage);
-    open.flat_map(|stage| of_stage(&plan.workflow, stage, &listing, memory)).collect()
+    open.flat_map(|stage| {
+        let listing = &|stage: &StageSpec| made_listing(plan, store, stage);
+        of_stage(&plan.workflow, stage, listing, memory)
+    })
+    .collect()
 }
 
 /// Trouble of a workflow, with datasets that lie in folders.
 pub fn of_workflow(workflow: &Workflow) -> Vec<String> {
     let stages = workflow.stages.iter();
     stages.flat_map(|stage| of_stage(workflow, stage, &folder_listing, None)).collect()
+}
+
+/// The listing of a stored artifact, else of a folder.
+fn made_listing(plan: &Plan, store: &Store, stage: &StageSpec) -> Option<Listing> {
+    let Some(artifact) = plan.artifact(&stage.id) else { return folder_listing(stage) };
+    let text = std::fs::read(store.path(artifact.get("dataset.json")?)).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 fn folder_listing(stage: &StageSpec) -> Option<Listing> {
