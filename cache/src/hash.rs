@@ -3,6 +3,7 @@
 use crate::disk;
 use crate::error::{Error, Result};
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -111,19 +112,14 @@ impl Digest {
     /// error, not SIGBUS.
     pub fn of_file(path: &Path) -> Result<Digest> {
         let file = disk::open(path)?;
-        let read = |mut piece: Vec<u8>| {
-            piece.clear();
-            (&file)
-                .take(PIECE)
-                .read_to_end(&mut piece)
-                .map_err(Error::io("read", path))
-                .map(|_| piece)
-        };
-        let (mut hasher, mut piece, mut spare) = (blake3::Hasher::new(), read(vec![])?, vec![]);
+        let (mut hasher, mut spare) = (blake3::Hasher::new(), vec![]);
+        let mut piece = next_piece(&file, path, vec![])?;
         while piece.len() >= SEVERAL {
             // The next piece is read while this one is hashed.
-            let (_, next) =
-                rayon::join(|| hasher.update_rayon(&piece), || read(std::mem::take(&mut spare)));
+            let (_, next) = rayon::join(
+                || hasher.update_rayon(&piece),
+                || next_piece(&file, path, std::mem::take(&mut spare)),
+            );
             spare = std::mem::replace(&mut piece, next?);
         }
         hasher.update(&piece);
@@ -141,6 +137,13 @@ pub fn close(bytes: &mut Vec<u8>) {
 pub fn closed(bytes: &[u8]) -> Option<&[u8]> {
     let (body, digest) = bytes.split_last_chunk::<32>()?;
     (Digest::of(body).as_bytes() == digest).then_some(body)
+}
+
+/// Reads the next bytes of a file into a buffer that is used again.
+fn next_piece(file: &File, path: &Path, mut piece: Vec<u8>) -> Result<Vec<u8>> {
+    piece.clear();
+    file.take(PIECE).read_to_end(&mut piece).map_err(Error::io("read", path))?;
+    Ok(piece)
 }
 
 #[cfg(test)]

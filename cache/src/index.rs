@@ -290,15 +290,18 @@ pub(crate) fn decode(page: &[u8]) -> Option<Rows> {
 
 fn decode_row(row: &[u8]) -> Option<(FileStat, Digest)> {
     let (numbers, digest) = row.split_at_checked(40)?;
-    let number = |index: usize| numbers[index * 8..][..8].try_into().map(u64::from_le_bytes).ok();
     let stat = FileStat {
-        device: number(0)?,
-        inode: number(1)?,
-        size: number(2)?,
-        mtime_ns: number(3)? as i64,
-        ctime_ns: number(4)? as i64,
+        device: number(numbers, 0)?,
+        inode: number(numbers, 1)?,
+        size: number(numbers, 2)?,
+        mtime_ns: number(numbers, 3)? as i64,
+        ctime_ns: number(numbers, 4)? as i64,
     };
     Some((stat, Digest::from_bytes(digest.try_into().ok()?)))
+}
+
+fn number(bytes: &[u8], index: usize) -> Option<u64> {
+    bytes[index * 8..][..8].try_into().map(u64::from_le_bytes).ok()
 }
 
 #[cfg(test)]

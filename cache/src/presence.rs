@@ -52,11 +52,9 @@ impl Store {
                 Some(presence) => found.push((name.to_string(), presence)),
             }
         }
-        let read = |(_, blob): &(&str, &Blob)| self.read(blob, look);
-        for (read, (name, blob)) in
-            parallel_map(READ_THREADS, &unknown, read).into_iter().zip(&unknown)
-        {
-            let presence = read?;
+        let seen = parallel_map(READ_THREADS, &unknown, |(_, blob)| self.read(blob, look));
+        for (presence, (name, blob)) in seen.into_iter().zip(&unknown) {
+            let presence = presence?;
             if presence == Presence::Here {
                 continue;
             }

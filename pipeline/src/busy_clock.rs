@@ -1,6 +1,6 @@
-//! Time during which at least one of a run's stages is being made.
+//! Time during which at least one stage of a run is being made.
 //!
-//! A run of a sweep queues for long behind the others; its own time is what its stages took.
+//! A run of a sweep queues for long behind the others; its own time is that of its stages.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

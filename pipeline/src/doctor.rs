@@ -8,6 +8,7 @@ use crate::home::Home;
 use crate::{device, humanize, libtorch, machine};
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,18 +69,17 @@ fn worker() -> Finding {
 fn processor() -> Finding {
     let facts = machine::describe();
     let name = facts.get("processor").map_or("unknown", String::as_str);
-    let flags = machine::processor_flags();
-    let has = |flag: &str| flags.iter().any(|own| own == flag);
+    let flags: BTreeSet<String> = machine::processor_flags().into_iter().collect();
     let known =
         [("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512_bf16", "bf16"), ("amx_bf16", "AMX")];
     let widths: Vec<&str> =
-        known.iter().filter(|(flag, _)| has(flag)).map(|(_, name)| *name).collect();
+        known.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name).collect();
     let found = format!(
         "{name}, {}, {}",
         humanize::count(machine::cores() as u64, "core"),
         widths.join(", ")
     );
-    let is_slow = std::env::consts::ARCH == "x86_64" && !has("avx2");
+    let is_slow = std::env::consts::ARCH == "x86_64" && !flags.contains("avx2");
     let trouble = "has no AVX2, which libtorch's fast kernels need; train on another machine";
     Finding::new("processor", found, is_slow.then(|| trouble.to_string()))
 }

@@ -36,7 +36,7 @@ impl EarlierRuns for Chained<'_> {
 }
 
 /// A run with a stage.
-type Found = (StoredRun, StageRecord);
+type FoundStage = (StoredRun, StageRecord);
 
 impl EarlierRuns for HomeRuns<'_> {
     fn find(&self, name: &EarlierName, workflow: &str) -> Result<EarlierArtifact, NotFound> {
@@ -69,16 +69,14 @@ impl<'a> HomeRuns<'a> {
         self.all.get_or_init(|| runs::all(self.home).map(|(runs, _)| runs).unwrap_or_default())
     }
 
-    fn named(&self, name: &EarlierName, workflow: &str) -> Result<Found, NotFound> {
+    fn named(&self, name: &EarlierName, workflow: &str) -> Result<FoundStage, NotFound> {
         if name.run == LATEST {
             // Its own runs do not count: a second run would read what the first one made.
-            let others = |run: &StoredRun| run.record.workflow != workflow;
-            return self.newest(&name.stage, others).ok_or_else(|| self.no_stage(name, others));
+            return self.newest(name, |run| run.record.workflow != workflow);
         }
         let run = runs::find(self.home, &name.run).map_err(|error| self.no_run(name, &error))?;
         if run.record.workflow == name.run {
-            let of_it = |run: &StoredRun| run.record.workflow == name.run;
-            return self.newest(&name.stage, of_it).ok_or_else(|| self.no_stage(name, of_it));
+            return self.newest(name, |run| run.record.workflow == name.run);
         }
         match run.record.stage(&name.stage).cloned() {
             Some(row) => Ok((run, row)),
@@ -87,15 +85,20 @@ impl<'a> HomeRuns<'a> {
     }
 
     /// The newest fitting run with the stage made.
-    fn newest(&self, stage: &str, fits: impl Fn(&StoredRun) -> bool) -> Option<Found> {
+    fn newest(
+        &self,
+        name: &EarlierName,
+        fits: impl Fn(&StoredRun) -> bool,
+    ) -> Result<FoundStage, NotFound> {
         let mut runs = self.all().iter().rev().filter(|run| fits(run));
-        runs.find_map(|run| {
-            let row = run.record.stage(stage).filter(|row| row.artifact.is_some())?;
+        let found = runs.find_map(|run| {
+            let row = run.record.stage(&name.stage).filter(|row| row.artifact.is_some())?;
             Some((run.clone(), row.clone()))
-        })
+        });
+        found.ok_or_else(|| self.no_stage(name, fits))
     }
 
-    fn with_digest(&self, digest: &str) -> Option<Found> {
+    fn with_digest(&self, digest: &str) -> Option<FoundStage> {
         self.all().iter().rev().find_map(|run| {
             let row = run.record.stages.iter().find(|row| has_digest(row, digest))?;
             Some((run.clone(), row.clone()))
@@ -209,7 +212,7 @@ fn has_digest(row: &StageRecord, digits: &str) -> bool {
 }
 
 /// Trouble with a pinned artifact: the run is gone, or made another.
-fn other_digest(name: &EarlierName, named: Result<Found, NotFound>) -> NotFound {
+fn other_digest(name: &EarlierName, named: Result<FoundStage, NotFound>) -> NotFound {
     let pin = name.digest.as_deref().unwrap_or_default();
     match named {
         Err(error) => NotFound {

@@ -14,17 +14,13 @@ use voxflow_stages::stage::ArtifactType;
 /// Trouble of the stages to be made, and of folds. `memory` is that of the machine that makes them
 /// ([`Foresight::memory`]).
 pub fn of_plan(plan: &Plan, store: &Store, memory: Option<u64>) -> Vec<String> {
-    let listing = |stage: &StageSpec| match plan.artifact(&stage.id) {
-        Some(artifact) => {
-            let text = std::fs::read(store.path(artifact.get("dataset.json")?)).ok()?;
-            serde_json::from_slice(&text).ok()
-        }
-        None => stage.kind.listing(&stage.params),
-    };
     let stages = plan.workflow.stages.iter().enumerate();
     let told = stages.filter(|(index, stage)| plan.is_open(*index) || deals_folds(stage));
-    let told = told.map(|(_, stage)| stage);
-    told.flat_map(|stage| of_stage(&plan.workflow, stage, &listing, memory)).collect()
+    told.flat_map(|(_, stage)| {
+        let listing = &|stage: &StageSpec| made_listing(plan, store, stage);
+        of_stage(&plan.workflow, stage, listing, memory)
+    })
+    .collect()
 }
 
 /// True for the split of a workflow's first fold: one that is reused does not know how many folds
@@ -37,6 +33,13 @@ fn deals_folds(stage: &StageSpec) -> bool {
 pub fn of_workflow(workflow: &Workflow) -> Vec<String> {
     let stages = workflow.stages.iter();
     stages.flat_map(|stage| of_stage(workflow, stage, &folder_listing, None)).collect()
+}
+
+/// The listing of a stored artifact, else of a folder.
+fn made_listing(plan: &Plan, store: &Store, stage: &StageSpec) -> Option<Listing> {
+    let Some(artifact) = plan.artifact(&stage.id) else { return folder_listing(stage) };
+    let text = std::fs::read(store.path(artifact.get("dataset.json")?)).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 fn folder_listing(stage: &StageSpec) -> Option<Listing> {

@@ -70,8 +70,9 @@ impl StageSelection {
         for (flag, names) in
             [("--only", &self.only), ("--until", &self.until), ("--force", &self.force)]
         {
-            let is_known = |name: &str| workflow.stages.iter().any(|stage| stage.is_named(name));
-            if let Some(name) = names.iter().find(|name| !is_known(name.as_str())) {
+            let unknown =
+                names.iter().find(|name| !workflow.stages.iter().any(|stage| stage.is_named(name)));
+            if let Some(name) = unknown {
                 let near = nearest(name, ids.iter().copied())
                     .map(|word| format!("; did you mean '{word}'?"));
                 let near = near.unwrap_or_else(|| format!("; stages are {}", either(&ids)));

@@ -18,7 +18,7 @@ pub fn with_way_out(trouble: &str, case: &str, stage: &str) -> String {
     format!("{trouble}{LEAVE_OUT}'exclude: [{case}]' of stage '{stage}'")
 }
 
-/// A line for each case, or for all of one reason, then one that leaves out all those that may be.
+/// A line per case, or for all cases of one reason, then the line that excludes all those allowed.
 pub fn lines(cases: &[(String, String)]) -> String {
     let parted: Vec<Parted> = cases.iter().map(|(case, reason)| parted(case, reason)).collect();
     let ways: Vec<(&str, &str)> =

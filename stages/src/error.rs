@@ -50,8 +50,8 @@ impl Error {
         Error::Failed(words.into())
     }
 
-    /// The error with the case at which it was seen. A device's failure may come from work before
-    /// it, so the case is not blamed.
+    /// The error with its case. A device's failure may come from earlier work, so the case is not
+    /// blamed.
     pub fn at_case(self, case: &str) -> Error {
         match self {
             Error::Device(words) => Error::Device(format!("{words}; it was seen at case '{case}'")),

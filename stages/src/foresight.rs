@@ -1,5 +1,5 @@
-//! Trouble that a stage foresees before any work, from its own parameters and those of the stages
-//! that it reads from.
+//! Trouble that a stage foresees before any work, from its own parameters and those of its inputs'
+//! stages.
 
 use crate::dataset::Listing;
 use crate::model::ModelCard;
@@ -35,8 +35,8 @@ pub type FindAncestor<'a> = dyn Fn(&[&str]) -> Option<Ancestor<'a>> + 'a;
 pub struct Foresight<'a> {
     /// The stages that it reads from.
     pub ancestor: &'a FindAncestor<'a>,
-    /// Bytes of memory of the machine that will make it; `None` if unknown, or if a graphics card
-    /// with memory of its own takes part.
+    /// Bytes of memory of the machine that makes it; `None` if unknown, or with a graphics card
+    /// that has its own.
     pub memory: Option<u64>,
     /// The workflow's number of folds, if a run makes all of them.
     pub folds: Option<u32>,

@@ -30,7 +30,7 @@ use crate::error::Result;
 use names::beside;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{PermissionsExt, symlink as symbolic_link};
 use std::path::Path;
 use steps::PLAIN;
@@ -43,13 +43,16 @@ pub fn open(path: &Path) -> Result<File> {
 /// Opens a lock file, creating it if missing. Omits `O_CREAT` for existing files: Linux may refuse
 /// it for another user's file (`fs.protected_regular`).
 pub fn open_lock(path: &Path) -> Result<File> {
-    let open = |create| {
-        OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
-    };
-    PLAIN.step("open", "open", path, || match open(false) {
-        Err(error) if error.kind() == ErrorKind::NotFound => open(true).inspect(|_| share(path)),
+    PLAIN.step("open", "open", path, || match open_to_write(path, false) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            open_to_write(path, true).inspect(|_| share(path))
+        }
         opened => opened,
     })
+}
+
+fn open_to_write(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
 }
 
 /// Opens an existing file for locking, writable if permitted: some network file systems require

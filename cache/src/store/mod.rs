@@ -105,9 +105,9 @@ impl Store {
         drop(self.inner.told_of_reading.set(Box::new(told)));
     }
 
-    /// Entries by fingerprint, in order, from lower stores if this one has none. Blobs may be missing:
-    /// check [`Store::usable`] before reading. Damaged entries are set aside, logged, and count as
-    /// missing.
+    /// Entries by fingerprint, in order, from lower stores if this one has none. Blobs may be
+    /// missing: check [`Store::usable`] before reading. Damaged entries are set aside, logged, and
+    /// count as missing.
     pub fn get(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Option<Entry>>> {
         let _guard = self.removal_guard()?;
         let found = fingerprints.iter().map(|fingerprint| {

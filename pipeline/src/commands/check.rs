@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result};
 use crate::foreseen;
 use crate::globals::Globals;
 use crate::humanize;
-use crate::workflow::{Workflow, environment, paths};
+use crate::workflow::{Variant, Workflow, environment, paths};
 use clap::Args;
 use serde_json::Value;
 use std::path::Path;
@@ -48,23 +48,10 @@ impl CheckArgs {
                 workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
             answer(&texts.join("---\n"))?;
         }
-        let mut missing: Vec<_> = workflows
-            .iter()
-            .filter(|_| !self.without_files)
-            .flat_map(|(workflow, _)| paths::missing(workflow, &environment::process))
-            .collect();
-        missing.dedup();
-        if !missing.is_empty() {
-            return Err(refusal(&missing));
+        if !self.without_files {
+            check_files(&workflows)?;
         }
         let Some((workflow, _)) = workflows.first() else { return Ok(Exit::Done) };
-        let troubles = match self.without_files {
-            true => vec![],
-            false => foreseen::of_workflow(workflow),
-        };
-        if !troubles.is_empty() {
-            return Err(Error::Usage(troubles.join("\n")));
-        }
         if self.data {
             datasets(workflow, globals.quiet)?;
         }
@@ -99,6 +86,22 @@ impl CheckArgs {
             ));
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Errors on missing files of any variant, and on what their stages would fail at.
+fn check_files(workflows: &[(Workflow, Option<Variant>)]) -> Result<()> {
+    let missing =
+        workflows.iter().flat_map(|(workflow, _)| paths::missing(workflow, &environment::process));
+    let mut missing: Vec<_> = missing.collect();
+    missing.dedup();
+    if !missing.is_empty() {
+        return Err(refusal(&missing));
+    }
+    let troubles = workflows.first().map(|(workflow, _)| foreseen::of_workflow(workflow));
+    match troubles.filter(|troubles| !troubles.is_empty()) {
+        Some(troubles) => Err(Error::Usage(troubles.join("\n"))),
+        None => Ok(()),
     }
 }
 

@@ -58,13 +58,8 @@ impl<'a> CommandLine<'a> {
             (value, _) => (at, value.to_string()),
         };
         let before = &words[..start];
-        let is_command = |word: &&String| {
-            let word = word.as_str();
-            OF_WORKFLOWS.contains(&word)
-                || OF_RUNS.contains(&word)
-                || ["view", "predict", "export"].contains(&word)
-        };
-        let command = before.iter().skip(1).find(is_command).map_or("", String::as_str);
+        let mut words = before.iter().skip(1).map(String::as_str);
+        let command = words.find(|word| is_command(word)).unwrap_or("");
         CommandLine { command, before, current }
     }
 
@@ -114,8 +109,7 @@ impl<'a> CommandLine<'a> {
             let of_kind = Parameter::all(stage.kind).into_iter();
             paths.extend(of_kind.map(|one| (format!("{id}.{}", one.path), values(&one))));
             let resources = Parameter::of(stage_resources::schema()).into_iter();
-            let named = |one: Parameter| format!("{id}.resources.{}", one.path);
-            paths.extend(resources.map(|one| (named(one), vec![])));
+            paths.extend(resources.map(|one| (format!("{id}.resources.{}", one.path), vec![])));
             paths.push((format!("{id}.needs"), vec![]));
         }
         match self.current.split_once('=') {
@@ -134,15 +128,15 @@ impl<'a> CommandLine<'a> {
     }
 
     fn home(&self) -> Home {
-        let flag = |name: &str| {
-            let at = self.before.iter().position(|word| word == name)?;
-            self.before.get(at + 1).map(PathBuf::from)
-        };
-        let of = |flag: Option<PathBuf>, variable: &str| {
-            flag.or_else(|| std::env::var_os(variable).map(PathBuf::from))
-        };
-        let home = of(flag("--home"), "VOXFLOW_HOME").unwrap_or_else(|| ".voxflow".into());
-        Home::new(&home, of(flag("--store"), "VOXFLOW_STORE").as_deref())
+        let home = self.folder("--home", "VOXFLOW_HOME").unwrap_or_else(|| ".voxflow".into());
+        Home::new(&home, self.folder("--store", "VOXFLOW_STORE").as_deref())
+    }
+
+    /// The folder that a flag names, else that of the variable.
+    fn folder(&self, flag: &str, variable: &str) -> Option<PathBuf> {
+        let at = self.before.iter().position(|word| word == flag);
+        let given = at.and_then(|at| self.before.get(at + 1)).map(PathBuf::from);
+        given.or_else(|| std::env::var_os(variable).map(PathBuf::from))
     }
 
     fn records(&self) -> Vec<RunRecord> {
@@ -176,6 +170,12 @@ impl<'a> CommandLine<'a> {
         let stages = run.map(|run| run.record.stages).unwrap_or_default();
         stages.into_iter().map(|stage| stage.stage).collect()
     }
+}
+
+/// True for a command whose words are completed.
+fn is_command(word: &str) -> bool {
+    let others = ["view", "predict", "export"];
+    OF_WORKFLOWS.contains(&word) || OF_RUNS.contains(&word) || others.contains(&word)
 }
 
 /// Values that a parameter may have, if they are few.

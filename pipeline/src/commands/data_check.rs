@@ -157,8 +157,7 @@ fn summary(good: &[(&Case, CaseFacts)], labels: &[Label], ignore: Option<u8>) ->
     let labelled = good.iter().filter(|(_, facts)| facts.labels.is_some()).count();
     let names = labels.iter().map(|label| (label.value, label.name.as_str()));
     for (value, name) in names.chain(ignore.map(|value| (value, "ignore"))) {
-        let holds = |facts: &CaseFacts| facts.labels.iter().flatten().any(|own| *own == value);
-        let count = good.iter().filter(|(_, facts)| holds(facts)).count();
+        let count = good.iter().filter(|(_, facts)| has_label(facts, value)).count();
         lines.push(format!("label {value} '{name}': in {count} of {labelled} cases"));
     }
     let warnings = good.iter().flat_map(|(case, facts)| {
@@ -166,6 +165,10 @@ fn summary(good: &[(&Case, CaseFacts)], labels: &[Label], ignore: Option<u8>) ->
     });
     lines.extend(warnings);
     lines.join("\n")
+}
+
+fn has_label(facts: &CaseFacts, value: u8) -> bool {
+    facts.labels.iter().flatten().any(|own| *own == value)
 }
 
 /// "24 x 26 x 22 in all", or "24 x 26 x 20 to 30 x 26 x 22, median 25 x 26 x 22".

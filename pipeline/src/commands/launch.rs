@@ -210,8 +210,8 @@ fn stage_record(stage: &StageSpec) -> StageRecord {
     }
 }
 
-/// With pictures that the page paints, if the run tested anything: to read the cases again would
-/// be most of the time of a run that found all results.
+/// With pictures painted by the page, if the run tested anything: reading the cases again would
+/// dominate a run that reused everything.
 fn with_pictures(subject: RunSubject) -> RunSubject {
     let mut tests = subject.stages_with(Yields::TestScores);
     let has_tested = tests.any(|stage| stage.outcome == Some(Outcome::Made));

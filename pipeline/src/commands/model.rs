@@ -8,7 +8,7 @@ use crate::run::StageRecord;
 use crate::run_set::{Member, RunSet};
 use crate::runs::{self, StoredRun};
 use crate::tables::Variants;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
 use voxflow_stages::image::Geometry;
@@ -47,8 +47,7 @@ pub struct Ensemble {
     pub note: Option<String>,
 }
 
-/// The models of a name: that of [`find`], or those of all folds and seeds of a sweep's best
-/// variant.
+/// The models of a name: as [`find`], or all folds and seeds of a sweep's best variant.
 pub fn ensemble(home: &Home, name: &str) -> Result<Ensemble> {
     match RunSet::new(home).sweep(name)? {
         Some(members) => of_sweep(home, name, &members),
@@ -59,8 +58,11 @@ pub fn ensemble(home: &Home, name: &str) -> Result<Ensemble> {
 fn of_sweep(home: &Home, name: &str, members: &[Member]) -> Result<Ensemble> {
     let summaries: Vec<_> = members.iter().map(|member| member.summary.clone()).collect();
     let variants = Variants::of(name, &summaries, DECIDING);
-    let only = || (variants.rows.len() == 1).then(|| variants.rows[0].number);
-    let best = variants.best.or_else(only).ok_or_else(|| {
+    let only = match &variants.rows[..] {
+        [row] => Some(row.number),
+        _ => None,
+    };
+    let best = variants.best.or(only).ok_or_else(|| {
         Error::usage(format!(
             "sweep '{name}': no variant has a validation {DECIDING}; name the runs instead"
         ))
@@ -83,8 +85,8 @@ fn of_sweep(home: &Home, name: &str, members: &[Member]) -> Result<Ensemble> {
     Ok(Ensemble { models, note: Some(note) })
 }
 
-/// Grids of the cases that a run's model was trained on, from the volumes that its training read;
-/// empty for a model elsewhere, and where they are gone.
+/// Grids of a run's training cases, from the volumes read by its training; empty for a model from
+/// elsewhere, or without those files.
 pub fn trained_on(home: &Home, name: &str) -> Vec<Geometry> {
     if Path::new(name).join(CARD).is_file() || Path::new(name).ends_with(CARD) {
         return vec![];
@@ -156,12 +158,10 @@ fn run_and_stage(home: &Home, name: &str) -> Result<(StoredRun, String)> {
 
 /// The only stage with a model of which no other model is made; errors if several.
 fn only(run: &StoredRun) -> Result<&StageRecord> {
-    let all: Vec<&StageRecord> = run.record.stages.iter().filter(|one| has_model(one)).collect();
-    let is_last = |stage: &&StageRecord| {
-        let mut needed = all.iter().flat_map(|other| other.needs.values().flatten());
-        !needed.any(|id| *id == stage.stage)
-    };
-    let stages: Vec<&StageRecord> = all.iter().copied().filter(is_last).collect();
+    let all = run.record.stages.iter().filter(|stage| has_model(stage));
+    let needed: BTreeSet<&String> =
+        all.clone().flat_map(|stage| stage.needs.values().flatten()).collect();
+    let stages: Vec<&StageRecord> = all.filter(|stage| !needed.contains(&stage.stage)).collect();
     let id = &run.record.run;
     match stages[..] {
         [one] => Ok(one),
@@ -177,6 +177,10 @@ fn only(run: &StoredRun) -> Result<&StageRecord> {
             )))
         }
     }
+}
+
+fn has_model(stage: &StageRecord) -> bool {
+    stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
 }
 
 fn input(

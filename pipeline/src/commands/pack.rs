@@ -64,15 +64,19 @@ enum PackSource {
 }
 
 /// Files by their names in the pack.
-type Files = BTreeMap<String, PackSource>;
+type PackedFiles = BTreeMap<String, PackSource>;
 
 impl PackArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let run = runs::find(&home, &self.run)?;
         let out = self.place(&run)?;
-        let mut packing =
-            Packing { args: self, home: &home, files: Files::new(), left_out: BTreeMap::new() };
+        let mut packing = Packing {
+            args: self,
+            home: &home,
+            files: PackedFiles::new(),
+            left_out: BTreeMap::new(),
+        };
         packing.add_run(&run)?;
         let Packing { files, left_out, .. } = packing;
         let contents = PackContents::new(&run.record.run, left_out.clone());
@@ -126,7 +130,7 @@ impl PackArgs {
 struct Packing<'a> {
     args: &'a PackArgs,
     home: &'a Home,
-    files: Files,
+    files: PackedFiles,
     /// Reasons by stage.
     left_out: BTreeMap<String, String>,
 }
@@ -204,7 +208,7 @@ impl Packing<'_> {
     }
 
     fn results(&mut self, run: &StoredRun, row: &StageRecord) -> Result<Result<(), String>> {
-        let (mut files, mut own) = (Files::new(), 0u64);
+        let (mut files, mut own) = (PackedFiles::new(), 0u64);
         for (name, blob) in row.artifact.iter().flat_map(|artifact| &artifact.0) {
             let path = outputs::locate(run, &row.stage, name, blob);
             let is_data = stored_at(blob).is_none() && blob.reference.is_some();
@@ -262,7 +266,12 @@ fn stored_at(blob: &Blob) -> Option<PathBuf> {
 }
 
 /// Writes the pack beside its place and renames it; returns its size.
-fn write(contents: &PackContents, files: Files, out: &Path, started_at_ms: i64) -> Result<u64> {
+fn write(
+    contents: &PackContents,
+    files: PackedFiles,
+    out: &Path,
+    started_at_ms: i64,
+) -> Result<u64> {
     let part = out.with_extension("tar.part");
     let written = write_to(contents, files, &part, started_at_ms);
     if written.is_err() {
@@ -273,7 +282,12 @@ fn write(contents: &PackContents, files: Files, out: &Path, started_at_ms: i64) 
     Ok(fs::metadata(out).map_err(Error::io("look at", out))?.len())
 }
 
-fn write_to(contents: &PackContents, files: Files, part: &Path, started_at_ms: i64) -> Result<()> {
+fn write_to(
+    contents: &PackContents,
+    files: PackedFiles,
+    part: &Path,
+    started_at_ms: i64,
+) -> Result<()> {
     let mut builder = Builder::new(FileWriter::create(part)?);
     let at = u64::try_from(started_at_ms / 1000).unwrap_or(0);
     let mut text = serde_json::to_vec_pretty(contents)

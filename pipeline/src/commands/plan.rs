@@ -63,41 +63,70 @@ impl PlanArgs {
         let mut total = PlanTotal::default();
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
-            let earlier = plan.workflow.earlier_in_words();
-            let labelled = labelled_cases::words(&plan, &store);
-            let moved = moved_cases::foreseen(&plan, &store, planner.history());
-            let troubles = foreseen::of_plan(&plan, &store, None);
-            blocked |= !plan.blocked().is_empty() || !troubles.is_empty();
-            let jobs = jobs(&site, &plan, planner.history());
             let forecast = forecast::of(&plan, &planner, &store)?;
             total.add(&plan, &forecast, planner.history());
-            let values = variant.map(|variant| variant.values).unwrap_or_default();
-            match self.format {
-                AnswerFormat::Json => {
-                    let plan = json!({
-                        "values": values, "stages": stages_as_json(&plan, &forecast), "moved_cases": moved,
-                        "labelled_cases": labelled, "earlier": earlier, "jobs": jobs_as_json(&jobs),
-                        "troubles": troubles,
-                    });
-                    text.push_str(&format!("{plan}\n"));
-                }
-                AnswerFormat::Text => {
-                    if !values.is_empty() {
-                        text.push_str(&format!("{}\n", sweep::in_words(&values)));
-                    }
-                    text.push_str(&render(&plan, &forecast, &jobs, swept));
-                    text.push_str(&lines("", &earlier));
-                    text.push_str(&lines("", &labelled));
-                    text.push_str(&lines("warning: ", &moved));
-                    troubles.iter().for_each(|words| text.push_str(&format!("error: {words}\n")));
-                }
-            }
+            let variant = VariantPlan {
+                values: variant.map(|variant| variant.values).unwrap_or_default(),
+                earlier: plan.workflow.earlier_in_words(),
+                labelled: labelled_cases::words(&plan, &store),
+                moved: moved_cases::foreseen(&plan, &store, planner.history()),
+                troubles: foreseen::of_plan(&plan, &store, None),
+                jobs: jobs(&site, &plan, planner.history()),
+                plan,
+                forecast,
+            };
+            blocked |= variant.is_blocked();
+            text.push_str(&match self.format {
+                AnswerFormat::Json => variant.json(),
+                AnswerFormat::Text => variant.text(swept),
+            });
         }
         if matches!(self.format, AnswerFormat::Text) {
             text.push_str(&total.line().unwrap_or_default());
         }
         answer(&secret::strip(&text))?;
         Ok(if blocked { Exit::Usage } else { Exit::Done })
+    }
+}
+
+/// The plan of a workflow, or of a variant of its sweep, and the remarks beside it.
+struct VariantPlan {
+    /// Swept values by dotted path.
+    values: BTreeMap<String, Value>,
+    plan: Plan,
+    forecast: PlanForecast,
+    jobs: BTreeMap<String, JobWants>,
+    earlier: Vec<(String, String)>,
+    labelled: Vec<(String, String)>,
+    moved: Vec<(String, String)>,
+    troubles: Vec<String>,
+}
+
+impl VariantPlan {
+    fn is_blocked(&self) -> bool {
+        !self.plan.blocked().is_empty() || !self.troubles.is_empty()
+    }
+
+    fn json(&self) -> String {
+        let plan = json!({
+            "values": self.values, "stages": stages_as_json(&self.plan, &self.forecast),
+            "moved_cases": self.moved, "labelled_cases": self.labelled, "earlier": self.earlier,
+            "jobs": jobs_as_json(&self.jobs), "troubles": self.troubles,
+        });
+        format!("{plan}\n")
+    }
+
+    fn text(&self, swept: bool) -> String {
+        let mut text = String::new();
+        if !self.values.is_empty() {
+            text.push_str(&format!("{}\n", sweep::in_words(&self.values)));
+        }
+        text.push_str(&render(&self.plan, &self.forecast, &self.jobs, swept));
+        text.push_str(&lines("", &self.earlier));
+        text.push_str(&lines("", &self.labelled));
+        text.push_str(&lines("warning: ", &self.moved));
+        self.troubles.iter().for_each(|words| text.push_str(&format!("error: {words}\n")));
+        text
     }
 }
 

@@ -66,26 +66,9 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, now_ms: Option<i64>) -> 
     let columns = columns.chain(&["tags", "note"]);
     let mut sheet = TextTable::new("", columns.copied());
     for run in runs {
-        let record = &run.record;
         // A run whose tables are gone or torn is still a run.
         let summary = RunSummary::read(&run.folder).ok();
-        let mut row = vec![
-            Cell::text(if people { runs::short(&record.run) } else { &record.run }),
-            Cell::text(&record.workflow),
-            Cell::text(now_ms.map_or_else(
-                || humanize::moment(record.started_at_ms),
-                |now_ms| humanize::ago((now_ms - record.started_at_ms) as f64 / 1000.0),
-            )),
-            if people {
-                Cell::text(record.outcome_words())
-            } else {
-                Cell::text(record.outcome.word())
-            },
-            Cell::Count(record.count(Outcome::Made)),
-            Cell::Count(record.count(Outcome::Reused)),
-            Cell::Count(record.count(Outcome::Failed)),
-            record.seconds.map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
-        ];
+        let mut row = facts(run, now_ms);
         if !people {
             let headline = summary.as_ref().and_then(RunSummary::headline);
             row.push(headline.map(|(_, dice)| dice).into());
@@ -99,6 +82,31 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, now_ms: Option<i64>) -> 
     }
     // Few runs have tags: people see the columns where one has.
     if people { sheet.without_empty_columns(always) } else { sheet }
+}
+
+/// A run's name, times, outcome and counts.
+fn facts(run: &StoredRun, now_ms: Option<i64>) -> Vec<Cell> {
+    let record = &run.record;
+    let (id, started, outcome) = match now_ms {
+        Some(now_ms) => {
+            let seconds = (now_ms - record.started_at_ms) as f64 / 1000.0;
+            (runs::short(&record.run), humanize::ago(seconds), Cell::text(record.outcome_words()))
+        }
+        None => {
+            let started = humanize::moment(record.started_at_ms);
+            (record.run.as_str(), started, Cell::text(record.outcome.word()))
+        }
+    };
+    vec![
+        Cell::text(id),
+        Cell::text(&record.workflow),
+        Cell::text(started),
+        outcome,
+        Cell::Count(record.count(Outcome::Made)),
+        Cell::Count(record.count(Outcome::Reused)),
+        Cell::Count(record.count(Outcome::Failed)),
+        record.seconds.map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
+    ]
 }
 
 /// The run's tags and note; an unreadable one is told, and the run is listed without.

@@ -28,16 +28,19 @@ fn hint(error: &Error, arguments: &[String]) -> Option<String> {
         return None;
     }
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
-    let is = |command: &str| arguments.iter().any(|word| word == command);
-    if is("predict") && RECURSIVE.contains(&flag.as_str()) {
+    if is_among("predict", arguments) && RECURSIVE.contains(&flag.as_str()) {
         return Some(format!("folders are searched with all those below: leave '{flag}' out"));
     }
-    if !COMMANDS.into_iter().any(is) {
+    if !COMMANDS.into_iter().any(|command| is_among(command, arguments)) {
         return None;
     }
     let (flag, value) = given(flag, arguments);
     let path = path(&flag.strip_prefix("--")?.replace('-', "_"), arguments)?;
     Some(format!("parameters are set by '--set {path}={value}'; 'voxflow params FILE' lists them"))
+}
+
+fn is_among(word: &str, arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| argument == word)
 }
 
 /// The flag without its value, and the value.

@@ -173,8 +173,8 @@ fn apptainer_flags(program: &Program, container: &Container) -> Vec<String> {
     flags
 }
 
-/// A folder beside the program's working folder. Where Apptainer cannot mount an image it unpacks
-/// it, and leaves it there if it is killed.
+/// A folder beside the program's working folder. Apptainer unpacks an image here if it cannot mount
+/// it, and leaves it if killed.
 fn unpacking_folder(program: &Program) -> Result<String> {
     let folder = program.folder.with_file_name("image");
     disk::create_folders(&folder)?;

@@ -44,10 +44,10 @@ pub struct ContainerEngine {
 }
 
 impl ContainerEngine {
-    /// The engine for an image: the one that the person names, or the first that is there.
+    /// The engine for an image: the named one, or the first on this machine.
     ///
     /// # Errors
-    /// None is there, or the one that is named is not or cannot take the image.
+    /// No engine, or one that is missing or cannot take the image.
     pub fn of(image: &Image) -> Result<ContainerEngine, String> {
         match chosen()? {
             Some(engine) if engine.takes(image) => Ok(engine),

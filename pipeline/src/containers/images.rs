@@ -16,7 +16,7 @@ const USUAL_REGISTRY: &str = "docker.io";
 pub struct ImageFetch {
     /// The command line.
     pub words: Vec<String>,
-    /// The file that it writes, and the place of it once it is whole.
+    /// The file while it is written, and its final place.
     moved: Option<(PathBuf, PathBuf)>,
 }
 

@@ -1,5 +1,5 @@
-//! Containers of commands: the engines of this machine, their command lines, images, and what an
-//! engine's daemon keeps running when nobody is there to stop it.
+//! Containers of commands: the engines of this machine, their command lines and images, and the
+//! containers that a daemon keeps running after their owner has died.
 //!
 //! Processes are the supervisor's: it runs the command lines made here.
 

@@ -4,8 +4,8 @@ use super::{MadeFacts, StageOrder};
 use crate::machine::{self, Usage};
 use voxflow_stages::{Context, Host, Result};
 
-/// Runs a kind's function on the calling thread. Its usage is that of the programs that it runs, or
-/// else this process's, other threads included.
+/// Runs a kind's function on the calling thread. Its usage is that of its programs, or else this
+/// process's, other threads included.
 pub(super) fn make(
     run: fn(&Context) -> Result<()>,
     order: &StageOrder,

@@ -36,13 +36,15 @@ impl ProgramsUsage {
     }
 }
 
-/// The largest sum of peaks of programs that ran at once. It is reached when one of them begins.
+/// The largest sum of peaks of concurrent programs, reached when a program begins.
 fn peak(runs: &[ProgramRun]) -> u64 {
-    let at = |moment: Instant| {
-        let there = runs.iter().filter(|run| run.began <= moment && moment < run.ended);
-        there.map(|run| run.usage.peak_rss_bytes).sum::<u64>()
-    };
-    runs.iter().map(|run| at(run.began).max(run.usage.peak_rss_bytes)).max().unwrap_or(0)
+    let peaks = runs.iter().map(|run| peak_at(run.began, runs).max(run.usage.peak_rss_bytes));
+    peaks.max().unwrap_or(0)
+}
+
+fn peak_at(moment: Instant, runs: &[ProgramRun]) -> u64 {
+    let there = runs.iter().filter(|run| run.began <= moment && moment < run.ended);
+    there.map(|run| run.usage.peak_rss_bytes).sum()
 }
 
 #[cfg(test)]

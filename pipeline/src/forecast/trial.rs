@@ -71,8 +71,10 @@ impl KindTrial<'_> {
     fn known(&self) -> BTreeMap<PathBuf, Digest> {
         let stage = &self.plan.workflow.stages[self.index];
         let files = stage.kind.local_files(&stage.params).unwrap_or_default().into_iter();
-        let digest = |name: &str| self.recipe.inputs.get(&format!("{LOCAL}{name}")).copied();
-        files.filter_map(|(name, path)| Some((path, digest(&name)?))).collect()
+        let inputs = &self.recipe.inputs;
+        files
+            .filter_map(|(name, path)| Some((path, *inputs.get(&format!("{LOCAL}{name}"))?)))
+            .collect()
     }
 
     fn items(&self, found: &FoundItems) -> Option<ItemsExpected> {
@@ -126,12 +128,11 @@ impl TrialHost<'_> {
 
     /// The artifact expected for an item, like the earlier item with most inputs in common.
     fn substitute(&self, recipe: &Recipe) -> Option<Artifact> {
-        let same = |item: &&Entry| {
+        let items = self.last.iter().filter(|item| item.recipe.kind == recipe.kind);
+        let nearest = items.max_by_key(|item| {
             let inputs = item.recipe.inputs.iter();
             inputs.filter(|(name, digest)| recipe.inputs.get(*name) == Some(*digest)).count()
-        };
-        let items = self.last.iter().filter(|item| item.recipe.kind == recipe.kind);
-        let nearest = items.max_by_key(same)?;
+        })?;
         Some(expected::like(nearest, recipe, self.store))
     }
 }

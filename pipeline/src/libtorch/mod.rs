@@ -1,6 +1,6 @@
-//! libtorch of the worker: in the folder that `VOXFLOW_LIBTORCH` names, or in PyTorch of the Python
+//! libtorch of the worker: from the folder in `VOXFLOW_LIBTORCH`, or PyTorch of the Python
 //! environment into which pip installed this program. Otherwise the dynamic linker finds the
-//! libtorch for which the worker was built.
+//! libtorch of the worker's build.
 
 mod packages;
 pub mod remedy;

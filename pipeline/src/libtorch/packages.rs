@@ -27,8 +27,8 @@ pub fn of(program: &Path) -> Option<PathBuf> {
     ours.min_by_key(|folder| !folder.join("torch").is_dir())
 }
 
-/// The folder of PyTorch: among these packages, or elsewhere on the path of their interpreter, such
-/// as PyTorch of the system or of a cluster's module.
+/// The folder of PyTorch: among these packages, or elsewhere on their interpreter's path, such as
+/// the system's PyTorch or a cluster module's.
 pub fn pytorch(packages: &Path, program: &Path) -> Option<PathBuf> {
     let beside = Some(packages.join("torch")).filter(|torch| torch.is_dir());
     beside.or_else(|| ask_interpreter(packages, program))

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-/// The version of libtorch in a folder, where its package says it: PyTorch's in a line of Python,
-/// that of C++ alone in a file of its own.
+/// The version of libtorch in a folder, as its package tells it: PyTorch in a line of Python, the
+/// C++ package in a file of its own.
 pub fn of(folder: &Path) -> Option<String> {
     let package = folder.parent()?;
     let python = fs::read_to_string(package.join("version.py")).unwrap_or_default();

@@ -19,12 +19,12 @@ impl Drop for ScratchFolder {
 }
 
 impl ScratchFolder {
-    /// Copies the inputs of a kind that uses a GPU from the store into a new folder below `place`,
-    /// checks their digests, and has the task read the copies. Where they cannot be copied (no
-    /// folder, no space) the task goes on with the store.
+    /// Copies the inputs of a GPU kind from the store into a new folder below `place`, checks their
+    /// digests, and has the task read the copies. If they cannot be copied (no folder, no space)
+    /// the task goes on with the store.
     ///
     /// # Errors
-    /// Bytes that are not those that the recipe names; a stop.
+    /// Bytes with other digests than the recipe; a stop.
     pub(super) fn fill(
         place: &str,
         kind: &Kind,

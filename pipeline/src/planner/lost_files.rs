@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use voxflow_cache::{CheckDepth, Entry};
 
 impl Planner<'_> {
-    /// Decision about a stage that reads a file which is damaged or gone; `None` if all can be read.
+    /// Decision about a stage if a file to be read is damaged or gone.
     pub(super) fn lost_input(&self, plan: &Plan, index: usize) -> Option<Decision> {
         let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
         let id = reads::lost(made, &plan.workflow.stages[index])?;

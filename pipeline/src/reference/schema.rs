@@ -7,8 +7,8 @@ use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Count;
 
 const FOLDS: &str = "Cross-validation: each variant is validated on every fold of the split.";
-const FOLDS_IN_RUN: &str = "Cross-validation in one run: what depends on the split is made for each \
-                            fold; a stage that takes several takes those of all folds.";
+const FOLDS_IN_RUN: &str = "Cross-validation in one run: what depends on the split is made for \
+                            each fold; a stage that takes several takes those of all folds.";
 const EXTENSION: &str = "Anything, to be marked by an anchor and used by aliases and merge keys.";
 const EXTENDS: &str = "Another workflow file, of which this one gives changes.";
 const NEEDS: &str = "The stages whose artifacts it reads; RUN/STAGE is one of an earlier run.";
@@ -70,22 +70,23 @@ pub fn schema(kinds: &[&Kind]) -> Value {
             },
             "stages": {"type": "object", "minProperties": 1, "additionalProperties": stage(kinds),
                 "description": "The stages by id."},
-            "sweep": {
-                "type": "object", "additionalProperties": {"type": "array", "minItems": 1},
-                "properties": {
-                    "folds": {
-                        "type": "integer", "minimum": 2,
-                        "description": FOLDS,
-                    },
-                    "seeds": {
-                        "type": "array", "minItems": 1,
-                        "items": {"type": "integer", "minimum": 0},
-                        "description": "Each variant is trained once with every seed.",
-                    },
-                },
-                "description": SWEEP,
+            "sweep": sweep(),
+        },
+    })
+}
+
+fn sweep() -> Value {
+    json!({
+        "type": "object", "additionalProperties": {"type": "array", "minItems": 1},
+        "properties": {
+            "folds": {"type": "integer", "minimum": 2, "description": FOLDS},
+            "seeds": {
+                "type": "array", "minItems": 1,
+                "items": {"type": "integer", "minimum": 0},
+                "description": "Each variant is trained once with every seed.",
             },
         },
+        "description": SWEEP,
     })
 }
 

@@ -44,7 +44,7 @@ pub struct Series {
     pub values: Vec<Option<f64>>,
     /// True for sparse lines: every value gets a marker.
     pub few: bool,
-    /// Number of its colour; lines of one group share it.
+    /// Number of its colour; lines of a group share one.
     pub colour: usize,
 }
 

@@ -48,8 +48,8 @@ struct GraphLayout<'a> {
 }
 
 impl<'a> GraphLayout<'a> {
-    /// Columns are filled from left to right, so that the order of boxes and lanes in one follows
-    /// that of the places that they come from.
+    /// Fills columns from left to right: boxes and lanes are ordered as their sources in the column
+    /// before.
     fn of(record: &'a RunRecord) -> GraphLayout<'a> {
         let columns = columns(record);
         let last = columns.values().copied().max().unwrap_or(0);

@@ -2,8 +2,8 @@
 //!
 //! Everything comes from the run's record, tables and outputs; only charts are computed. `subject`
 //! reads a run, `curves` and `charts` prepare its charts, `graph` draws its stages, `headline` words
-//! its scores, `sections`, `pictures`, `stages` and `html_table` render the page's parts, `sweep` those of a sweep,
-//! `page` assembles them; `card` is the model card.
+//! its scores, `sections`, `pictures`, `stages` and `html_table` render the page's parts, `sweep`
+//! those of a sweep, `page` assembles them; `card` is the model card.
 
 pub mod address;
 mod card;

@@ -1,5 +1,5 @@
-//! Pictures of tested cases: slices that the page paints, in a window that the reader chooses; or,
-//! where a case's files are gone, the pictures that the test drew.
+//! Pictures of tested cases: slices painted by the page in a window chosen by the reader; or,
+//! without the case's files, the pictures drawn by the test.
 
 use super::charts;
 use super::subject::{CaseSlices, NamedSlice, RunSubject, Scored};

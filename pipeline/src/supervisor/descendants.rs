@@ -9,7 +9,7 @@ pub(super) struct Process {
     pub(super) pid: i32,
     /// Its program's name, at most 15 letters.
     pub(super) name: String,
-    /// Processor time in clock ticks, with that of children that it waited for.
+    /// Processor time in clock ticks, including waited-for children.
     pub(super) ticks: u64,
 }
 

@@ -121,8 +121,7 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Waits for the end, and removes a container that is left; `None` if nobody is there to hear
-    /// of it.
+    /// Waits for the end and removes a leftover container; `None` if the parent is gone.
     fn into_last_word(mut self) -> Option<LastWord> {
         let ending = self.watch();
         if ending != Some(Ending::Exited(0)) {
@@ -255,8 +254,8 @@ impl<'a> Supervision<'a> {
         if processes.len() as u64 > self.bounds.processes {
             return Some(Ending::ProcessLimit);
         }
-        let exceeds = |limit| gauge::exceed_memory(&processes, limit);
-        self.bounds.memory.is_some_and(exceeds).then_some(Ending::MemoryLimit)
+        let limit = self.bounds.memory?;
+        gauge::exceed_memory(&processes, limit).then_some(Ending::MemoryLimit)
     }
 
     /// The program's processes: those below this one, or those in the container that an engine

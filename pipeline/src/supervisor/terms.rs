@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use voxflow_stages::program::Ending;
 
-/// Limits of the program and of all that it starts.
+/// Limits of the program and its descendants.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub time: Option<Duration>,

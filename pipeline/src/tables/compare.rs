@@ -103,18 +103,21 @@ impl Comparison {
         sheet
     }
 
-    /// Lines for people: mean Dice on validation and testing cases, and of the other main scores
-    /// those that differ. Of runs that score no cases, the training's Dice.
+    /// Lines for people: mean Dice on validation and testing cases, and differing main scores. For
+    /// runs without scored cases, the training's Dice.
     pub fn main_lines(&self) -> Vec<MetricLine> {
-        let among = |wanted: &[Yields]| -> Vec<MetricLine> {
-            let lines = self
-                .metrics
-                .iter()
-                .filter(|line| wanted.contains(&Kind::yields_of(&line.kind)) && self.is_main(line));
-            lines.cloned().collect()
-        };
-        let scores = among(&[Yields::ValidationScores, Yields::TestScores, Yields::ForeignScores]);
-        if scores.is_empty() { among(&[Yields::Curves]) } else { scores }
+        let scores = self.main_lines_of(&[
+            Yields::ValidationScores,
+            Yields::TestScores,
+            Yields::ForeignScores,
+        ]);
+        if scores.is_empty() { self.main_lines_of(&[Yields::Curves]) } else { scores }
+    }
+
+    fn main_lines_of(&self, wanted: &[Yields]) -> Vec<MetricLine> {
+        let lines =
+            self.metrics.iter().filter(|line| wanted.contains(&Kind::yields_of(&line.kind)));
+        lines.filter(|line| self.is_main(line)).cloned().collect()
     }
 
     fn is_main(&self, line: &MetricLine) -> bool {
@@ -131,16 +134,23 @@ impl Comparison {
     /// True if the 95 % intervals of a mean overlap in a run and the first; `None` without
     /// intervals.
     pub fn intervals_overlap(&self, line: &MetricLine, at: usize) -> Option<bool> {
-        let bound = |suffix: &str, at: usize| {
-            let metric = format!("{}{suffix}", line.what.metric);
-            let bounds = self.metrics.iter().find(|other| {
-                other.what.metric == metric && other.place()[..4] == line.place()[..4]
-            });
-            bounds?.values[at]
-        };
-        let of =
-            |at: usize| Some(Interval { low: bound("_ci_low", at)?, high: bound("_ci_high", at)? });
-        Some(of(0)?.overlaps(&of(at)?))
+        Some(self.interval(line, 0)?.overlaps(&self.interval(line, at)?))
+    }
+
+    /// The 95 % interval of a mean in a run.
+    fn interval(&self, line: &MetricLine, at: usize) -> Option<Interval> {
+        let low = self.value_beside(line, "_ci_low", at)?;
+        Some(Interval { low, high: self.value_beside(line, "_ci_high", at)? })
+    }
+
+    /// The value of a metric that is named after another, at the same place.
+    fn value_beside(&self, line: &MetricLine, suffix: &str, at: usize) -> Option<f64> {
+        let metric = format!("{}{suffix}", line.what.metric);
+        let beside = self
+            .metrics
+            .iter()
+            .find(|other| other.what.metric == metric && other.place()[..4] == line.place()[..4]);
+        beside?.values[at]
     }
 
     /// True if the mean over labels is this label's.

@@ -41,10 +41,10 @@ pub(super) fn add(rows: &mut Vec<MetricRow>, stage: Option<&str>) {
     for (time, seconds) in TIMES {
         let name = name(time);
         for (of, _, found) in at(rows, &name, seconds) {
-            let is_it = |row: &&MetricRow| row.stage == of;
-            let is_known = rows.iter().filter(is_it).any(|row| row.found.metric == name);
+            let mut own = rows.iter().filter(|row| row.stage == of);
+            let is_known = own.clone().any(|row| row.found.metric == name);
             let is_asked = stage.is_none_or(|stage| stage == of);
-            let last = rows.iter().rev().find(is_it).filter(|_| is_asked && !is_known);
+            let last = own.next_back().filter(|_| is_asked && !is_known);
             added.extend(last.map(|row| MetricRow { found, ..row.clone() }));
         }
     }

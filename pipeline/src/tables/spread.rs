@@ -122,11 +122,11 @@ impl CaseScores<'_> {
             let (overall, by_label) = resamples.intervals(&columns);
             let means = self.means_over_labels(&columns);
             spreads.cases.insert(metric.to_string(), means.len());
-            let key = |label: Option<&str>| (metric.to_string(), label.map(str::to_string));
-            spreads.by_metric.insert(key(None), of(&means, overall));
+            spreads.by_metric.insert((metric.to_string(), None), of(&means, overall));
             for ((label, column), interval) in labels.keys().zip(&columns).zip(by_label) {
                 let values: Vec<f64> = column.iter().flatten().copied().collect();
-                spreads.by_metric.insert(key(Some(label)), of(&values, interval));
+                let key = (metric.to_string(), Some(label.to_string()));
+                spreads.by_metric.insert(key, of(&values, interval));
             }
         }
         spreads

@@ -132,11 +132,11 @@ impl Variants {
 
     fn rivals(&self, fits: impl Fn(&Spread, &Spread) -> bool) -> Vec<usize> {
         let deciding = self.deciding();
-        let score = |row: &VariantScores| row.scores.get(&deciding).copied();
-        let Some(best) = self.winner().and_then(score) else { return vec![] };
+        let best = self.winner().and_then(|row| row.scores.get(&deciding));
+        let Some(best) = best else { return vec![] };
         let rows = self.rows.iter().filter(|row| {
-            let other = score(row).filter(|other| other.n == best.n);
-            Some(row.number) != self.best && other.is_some_and(|other| fits(&best, &other))
+            let other = row.scores.get(&deciding).filter(|other| other.n == best.n);
+            Some(row.number) != self.best && other.is_some_and(|other| fits(best, other))
         });
         rows.map(|row| row.number).collect()
     }

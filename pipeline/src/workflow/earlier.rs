@@ -134,18 +134,21 @@ pub fn named(stages: &Map<String, Value>) -> Vec<(Path, String)> {
 }
 
 fn gather(needs: &Value, path: Path, found: &mut Vec<(Path, String)>) {
-    let below = |key: String| path.iter().cloned().chain([key]).collect();
     match needs {
         Value::String(need) if EarlierName::is_meant(need) => found.push((path, need.clone())),
         Value::Array(needs) => {
             let needs = needs.iter().enumerate();
-            needs.for_each(|(index, need)| gather(need, below(index.to_string()), found));
+            needs.for_each(|(index, need)| gather(need, below(&path, index.to_string()), found));
         }
         Value::Object(roles) => {
-            roles.iter().for_each(|(role, need)| gather(need, below(role.clone()), found));
+            roles.iter().for_each(|(role, need)| gather(need, below(&path, role.clone()), found));
         }
         _ => {}
     }
+}
+
+fn below(path: &[String], key: String) -> Path {
+    path.iter().cloned().chain([key]).collect()
 }
 
 #[cfg(test)]

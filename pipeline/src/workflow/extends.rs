@@ -61,14 +61,15 @@ fn base_path(document: &Document, extends: &Value, above: &[PathBuf]) -> Result<
     let name = name.ok_or_else(|| format!("must name one file, as base.yaml, but is {extends}"))?;
     let file = Path::new(&document.file);
     let path = file.parent().unwrap_or(Path::new("")).join(name);
-    let same = |other: &Path| {
-        other == path
-            || other.canonicalize().ok().is_some_and(|it| path.canonicalize().ok() == Some(it))
-    };
-    if same(file) || above.iter().any(|other| same(other)) {
+    if is_same(file, &path) || above.iter().any(|other| is_same(other, &path)) {
         return Err(format!("'{}' extends itself; name another file", path.display()));
     }
     Ok(path)
+}
+
+fn is_same(file: &Path, other: &Path) -> bool {
+    let real = file.canonicalize().ok();
+    file == other || real.is_some_and(|real| other.canonicalize().ok() == Some(real))
 }
 
 fn at(document: &Document, trouble: String) -> Vec<Diagnostic> {

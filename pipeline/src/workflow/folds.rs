@@ -33,8 +33,8 @@ impl WorkflowChecker<'_> {
         let count =
             value.as_u64().filter(|count| (u64::from(FEWEST)..=MOST_RUNS as u64).contains(count));
         let stages = self.document.value.get("stages").and_then(Value::as_object);
-        let makes_split = |stage: &Value| self.makes(stage) == Some(ArtifactType::Split);
-        let splits = stages.into_iter().flatten().filter(|(_, stage)| makes_split(stage));
+        let stages = stages.into_iter().flatten();
+        let splits = stages.filter(|(_, stage)| self.makes(stage) == Some(ArtifactType::Split));
         let splits: Vec<String> = splits.map(|(id, _)| id.clone()).collect();
         let found = match count {
             Some(count) => only_split(&splits).map(|split| (count as u32, split)),
@@ -102,8 +102,8 @@ pub(super) fn only_split(splits: &[String]) -> Result<String, String> {
     Err(format!("needs one stage of the kind 'split' whose folds it sets, and {there}"))
 }
 
-/// Parameters of the first fold's split: what it was told of training and validation gives way.
-/// A datalist has folds of its own.
+/// Parameters of the first fold's split; those on training and validation give way. A datalist has
+/// folds of its own.
 fn first_fold(with: &Map<String, Value>, count: u32) -> Vec<(&'static str, Value)> {
     if with.get("datalist").is_some_and(|datalist| !datalist.is_null()) {
         return vec![("fold", json!(0))];
@@ -165,11 +165,11 @@ fn of_all_folds(mut stage: StageSpec, folds: u32, by_fold: &BTreeSet<String>) ->
         let takes_many =
             stage.reads.iter().any(|read| read.role == role && read.count == Count::Many);
         let count = if takes_many { folds } else { 1 };
-        let each = |id: &String| match by_fold.contains(id) {
+        let each = ids.iter().flat_map(|id| match by_fold.contains(id) {
             true => (0..count).map(|fold| id_of_fold(id, fold)).collect(),
             false => vec![id.clone()],
-        };
-        *ids = ids.iter().flat_map(each).collect();
+        });
+        *ids = each.collect();
     }
     stage
 }

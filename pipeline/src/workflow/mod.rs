@@ -4,8 +4,8 @@
 //! `overrides` handles `--set`, `environment` expands variables, `schema`, `validate` and `roles`
 //! find mistakes, `check` combines them, with those of each stage from `stage_check`; `resolved`
 //! writes a workflow back. `paths` checks user files. `folds` repeats stages for the folds of a
-//! cross-validation, `axes` parses a sweep, `sweep` expands it into runs. `earlier` has the names of
-//! earlier runs' artifacts among needs.
+//! cross-validation, `axes` parses a sweep, `sweep` expands it into runs. `earlier` has the names
+//! of earlier runs' artifacts among needs.
 
 mod axes;
 mod base;

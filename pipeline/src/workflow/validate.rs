@@ -28,9 +28,13 @@ pub fn check(schema: &Value, value: &Value) -> Vec<SchemaFinding> {
 
 /// Typed value for `text`: YAML's reading, or plain text if only this fits the schemas.
 pub fn typed(schemas: &[&Value], text: &str, read: Value) -> Value {
-    let fits = |value: &Value| schemas.iter().any(|schema| check(schema, value).is_empty());
     let as_text = Value::String(text.to_string());
-    if !schemas.is_empty() && !fits(&read) && fits(&as_text) { as_text } else { read }
+    let is_text = !schemas.is_empty() && !fits_any(schemas, &read) && fits_any(schemas, &as_text);
+    if is_text { as_text } else { read }
+}
+
+fn fits_any(schemas: &[&Value], value: &Value) -> bool {
+    schemas.iter().any(|schema| check(schema, value).is_empty())
 }
 
 struct SchemaChecker {
@@ -144,20 +148,19 @@ impl SchemaChecker {
 
     fn range(&mut self, schema: &Value, value: &Value) {
         let number = value.as_f64().unwrap_or(0.0);
-        let limit = |key: &str| schema[key].as_f64();
+        let [minimum, maximum, above, below] =
+            ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]
+                .map(|key| schema[key].as_f64());
         let (least, most) = format_range(schema["format"].as_str().unwrap_or_default());
-        let least = limit("minimum").unwrap_or(least);
-        let most = limit("maximum").unwrap_or(most);
+        let (least, most) = (minimum.unwrap_or(least), maximum.unwrap_or(most));
         let trouble = if number < least {
             Some(format!("must be at least {least}"))
         } else if number > most {
             Some(format!("must be at most {most}"))
-        } else if limit("exclusiveMinimum").is_some_and(|bound| number <= bound) {
-            limit("exclusiveMinimum").map(|bound| format!("must be more than {bound}"))
-        } else if limit("exclusiveMaximum").is_some_and(|bound| number >= bound) {
-            limit("exclusiveMaximum").map(|bound| format!("must be less than {bound}"))
+        } else if let Some(bound) = above.filter(|bound| number <= *bound) {
+            Some(format!("must be more than {bound}"))
         } else {
-            None
+            below.filter(|bound| number >= *bound).map(|bound| format!("must be less than {bound}"))
         };
         if let Some(trouble) = trouble {
             self.say(format!("{trouble}, but is {value}"), None);

@@ -1,6 +1,6 @@
 //! Label values of a dataset as class indices: class 0 is the background, then the labels in order.
-//! [`IGNORED`] is the class of voxels that nobody annotated; [`OUTSIDE`] of a marked label stays as
-//! it is. The network's outputs are these classes, or regions of them.
+//! [`IGNORED`] is the class of unannotated voxels; [`OUTSIDE`] of a marked label stays as is. The
+//! network's outputs are these classes, or regions of them.
 
 use crate::loss::LossTargets;
 use crate::sliding_window::{Outputs, SlidingWindow};
@@ -67,11 +67,11 @@ impl Classes {
             classes.has_ignored = true;
         }
         if !regions.is_empty() {
-            let class_of = |value: &u8| classes.class_of[usize::from(*value)];
+            let class_of = &classes.class_of;
             let targets = regions.iter().map(|region| Target {
                 name: region.name.clone(),
-                classes: region.labels.iter().map(class_of).collect(),
-                class: class_of(&region.value),
+                classes: region.labels.iter().map(|label| class_of[usize::from(*label)]).collect(),
+                class: class_of[usize::from(region.value)],
             });
             classes.targets = targets.collect();
             classes.has_regions = true;

@@ -71,19 +71,22 @@ fn error_of(message: &str, is_training: bool) -> Error {
     let inner = torch.unwrap_or(inner);
     let first = inner.split("\\n").next().and_then(|part| part.lines().next()).unwrap_or(inner);
     let first = first.trim_end_matches("\")");
-    let has = |words: &[&str]| words.iter().any(|words| first.contains(words));
-    if has(&OUT_OF_MEMORY) {
+    if has_any(first, &OUT_OF_MEMORY) {
         let remedy = if is_training { TRAINING } else { INFERENCE };
-        let cuda = if has(&["CUDA", "CUDNN", "CUBLAS"]) { remedy.cuda } else { "" };
+        let cuda = if has_any(first, &["CUDA", "CUDNN", "CUBLAS"]) { remedy.cuda } else { "" };
         return Error::failed(format!("memory ran out ({first}): {}{cuda}", remedy.any));
     }
     match torch {
-        Some(_) if has(&DEVICE_FAILED) => {
+        Some(_) if has_any(first, &DEVICE_FAILED) => {
             Error::Device(format!("libtorch: {first}: {DEVICE_REMEDY}"))
         }
         Some(_) => Error::failed(format!("libtorch: {first}")),
         None => Error::failed(format!("the worker broke (panic): {first}")),
     }
+}
+
+fn has_any(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|words| text.contains(words))
 }
 
 /// Fails here, if a test asks for it.

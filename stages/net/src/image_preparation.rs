@@ -1,5 +1,5 @@
-//! Images as the networks of each configuration take them: a cached volume where it was prepared
-//! so, otherwise prepared from the image's files.
+//! Images as the networks of each configuration take them: a cached volume if prepared so,
+//! otherwise prepared from the image's files.
 
 use crate::segmentation::PreparedImage;
 use crate::subset::{PreparedCase, Subset};

@@ -118,7 +118,7 @@ impl PatchView {
     }
 }
 
-/// The operations of changes on the device, none of which waits for it.
+/// The operations of changes on the device, all asynchronous.
 impl Canvas for PatchView {
     fn mirror(&mut self, axes: [bool; 3]) {
         let axes = (0..3).filter(|axis| axes[*axis]).map(|axis| axis as i64 + 1);

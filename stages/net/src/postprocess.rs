@@ -50,19 +50,19 @@ pub fn run(cx: &Context) -> Result<()> {
 /// Keeps the weights of a model; of an ensemble, its members.
 fn adopt_models(cx: &Context, model: &Input) -> Result<()> {
     let card: ModelCard = model.json(CARD)?;
-    let of = |folder: &str, files: &[&str]| -> Result<()> {
-        files.iter().try_for_each(|file| {
-            let name = format!("{folder}{file}");
-            cx.adopt(&name, &model.file(&name)?.blob);
-            Ok(())
-        })
-    };
     let weights = [Weights::Best.file(), Weights::Last.file()];
+    let members = card.members.iter().flat_map(|member| {
+        let files = [CARD, weights[0], weights[1]];
+        files.map(|file| format!("{}/{file}", member.folder))
+    });
+    let mut files: Vec<String> = members.collect();
     if card.members.is_empty() {
-        return of("", &weights);
+        files.extend(weights.map(str::to_string));
     }
-    let files = [CARD, weights[0], weights[1]];
-    card.members.iter().try_for_each(|member| of(&format!("{}/", member.folder), &files))
+    files.iter().try_for_each(|name| {
+        cx.adopt(name, &model.file(name)?.blob);
+        Ok(())
+    })
 }
 
 /// The validation cases with their label files.
@@ -102,8 +102,11 @@ impl ValidationCases<'_> {
             false => card.regions.iter().map(|region| region.labels.clone()).collect(),
         };
         post_processing::choose(&foreground, &targets, |steps| {
-            let score = |case: &PreparedCase| self.score(case, &foreground, &targets, steps);
-            let cases = self.cx.each_case(&self.subset.cases, |case| &case.name, score)?;
+            let cases = self.cx.each_case(
+                &self.subset.cases,
+                |case| &case.name,
+                |case| self.score(case, &foreground, &targets, steps),
+            )?;
             Ok((0..targets.len())
                 .map(|target| {
                     let scores: Vec<Option<f64>> = cases.iter().map(|case| case[target]).collect();
@@ -131,7 +134,7 @@ impl ValidationCases<'_> {
     }
 }
 
-/// Says what was tried, and what came of it.
+/// Reports the tries and their scores.
 fn tell(cx: &Context, card: &ModelCard, choice: &Choice) {
     choice.words(&card.labels).into_iter().for_each(|words| cx.info(words));
     let steps = choice.steps.len() as f64;

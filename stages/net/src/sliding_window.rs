@@ -105,7 +105,7 @@ impl SlidingWindow<'_> {
         sets.map(|axes| axes.into_iter().map(|axis| axis as i64 + 2).collect()).collect()
     }
 
-    /// Blended logits of one network, of which each window's are the mean over its flips.
+    /// Blended logits of a network; each window is the mean over its flips.
     fn flipped(&self, network: &InferenceNetwork, image: &Tensor, count: &WindowCount) -> Tensor {
         let flips = self.flips();
         slide(image, self.roi, &self.inference, |windows| {

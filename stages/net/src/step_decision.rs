@@ -1,5 +1,5 @@
-//! Steps that may be skipped because of a value on the device, such as overflowed gradients. Both
-//! outcomes are computed there: nothing waits to learn which is taken.
+//! Steps skipped by a value on the device, such as overflowed gradients. Both outcomes are computed
+//! there: nothing waits for the value.
 
 use crate::foreach::{self, cpu_scalar};
 use tch::{Kind, Tensor};

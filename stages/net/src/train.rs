@@ -15,7 +15,7 @@ use voxflow_stages::model::description::{ExtendedTraining, TRAINING_STATE, Train
 use voxflow_stages::model::{ModelCard, Precision, Provenance, Weights};
 use voxflow_stages::{Context, Error, Message, Result};
 
-/// Makes the model artifact, with the ranks of a group if there is one; rank 0 writes it.
+/// Makes the model artifact, alone or with the ranks of a group; rank 0 writes it.
 pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let params: Train = cx.params()?;
     let info = choose_device(cx, &params)?;
@@ -66,7 +66,7 @@ fn choose_device(cx: &Context, params: &Train) -> Result<DeviceInfo> {
     Ok(info)
 }
 
-/// Warns that the number of ranks, which is no part of the recipe, changes the model.
+/// Warns that the number of ranks, no part of the recipe, changes the model.
 fn warn_of_shares(cx: &Context, params: &Train, ranks: Ranks) {
     let parts = params.whole_batch_parts();
     if ranks.count() == 1 || parts.is_empty() {

@@ -27,8 +27,7 @@ pub struct Listing {
     /// Unions of labels that the source names for networks to segment; often empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
-    /// The value of voxels that nobody annotated, if there is one: they are neither learnt nor
-    /// scored.
+    /// The value of unannotated voxels, if any: they are neither learnt nor scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore: Option<u8>,
     /// The labels by the values in the label files; empty if these are the labels.
@@ -109,8 +108,7 @@ impl Listing {
         named.flat_map(|name| iter::once(name.clone()).chain(name::data_of(name)))
     }
 
-    /// The values that label files may have besides 0: those of the labels, and that of voxels to
-    /// ignore.
+    /// The values that label files may have besides 0: those of the labels and of ignored voxels.
     pub fn declared(&self) -> Vec<u8> {
         self.labels.iter().map(|label| label.value).chain(self.ignore).collect()
     }

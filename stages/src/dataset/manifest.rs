@@ -118,6 +118,13 @@ struct Row {
     cells: Vec<String>,
 }
 
+impl Row {
+    /// A cell's text, if there is any.
+    fn cell(&self, at: usize) -> Option<String> {
+        Some(self.cells[at].clone()).filter(|text| !text.is_empty())
+    }
+}
+
 /// The columns of a manifest; an error if it is none.
 pub fn columns(path: &Path) -> Result<ManifestColumns> {
     let (head, _) = table(path)?;
@@ -199,18 +206,17 @@ fn cases(columns: &ManifestColumns, rows: &[Row], folder: &Path) -> Result<Vec<C
 impl ManifestColumns {
     /// A row's files and fold, as written.
     fn entry(&self, row: &Row) -> Result<ListEntry> {
-        let cell = |at: usize| Some(row.cells[at].clone()).filter(|text| !text.is_empty());
-        let images: Vec<String> = self.images.iter().filter_map(|(at, _)| cell(*at)).collect();
+        let images: Vec<String> = self.images.iter().filter_map(|(at, _)| row.cell(*at)).collect();
         if images.len() < self.images.len() {
             return Err(Error::failed("has no image in a column of images"));
         }
-        let fold = self.fold.and_then(cell).map(|text| {
+        let fold = self.fold.and_then(|at| row.cell(at)).map(|text| {
             let number = text.parse::<u64>().ok();
             number.ok_or_else(|| {
                 Error::failed(format!("fold '{text}' must be a whole number, or empty"))
             })
         });
-        let label = self.label.and_then(cell);
+        let label = self.label.and_then(|at| row.cell(at));
         Ok(ListEntry { images, label, fold: fold.transpose()?, ..ListEntry::default() })
     }
 }
@@ -239,7 +245,7 @@ fn table(path: &Path) -> Result<(Vec<String>, Vec<Row>)> {
     Ok((head.cells, rows))
 }
 
-/// Separator of the first line: the one that is there most.
+/// Separator of the first line: the most frequent.
 fn separator(text: &str) -> char {
     let first = text.lines().next().unwrap_or_default();
     // Of equals the last counts.

@@ -72,7 +72,7 @@ fn written(order: Option<&Value>, regions: usize) -> Result<Vec<u8>, String> {
     })
 }
 
-/// The labels that regions are made of: named as a region that is one label, else by value.
+/// The labels that regions are made of, named as a region of a single label, else by value.
 fn labels(regions: &[Region]) -> Vec<Label> {
     let values: BTreeSet<u8> = regions.iter().flat_map(|region| region.labels.clone()).collect();
     let alone: BTreeMap<u8, &str> = regions
@@ -80,11 +80,11 @@ fn labels(regions: &[Region]) -> Vec<Label> {
         .filter(|region| region.labels.len() == 1)
         .map(|region| (region.labels[0], region.name.as_str()))
         .collect();
-    let name = |value: &u8| match alone.get(value) {
-        Some(name) => (*name).to_string(),
-        None => format!("label_{value}"),
-    };
-    values.iter().map(|value| Label { value: *value, name: name(value) }).collect()
+    let labels = values.iter().map(|value| Label {
+        value: *value,
+        name: alone.get(value).map_or_else(|| format!("label_{value}"), ToString::to_string),
+    });
+    labels.collect()
 }
 
 #[cfg(test)]

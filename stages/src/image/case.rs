@@ -4,6 +4,7 @@
 use crate::dataset::Case;
 use crate::error::{Error, Result};
 use crate::image::affine::{corner_distance, invert, multiply};
+use crate::image::crop::Box3;
 use crate::image::nifti::{
     Header, ImageFile, LabelMap, LabelValues, Scratch, load_label, read_header, read_image,
 };
@@ -130,6 +131,26 @@ impl GridFrame {
             words(self.oriented().shape),
             words(other)
         ))
+    }
+
+    /// The geometry of a volume that is oriented, resampled, and cut to a box, all by affines.
+    pub(super) fn geometry(&self, oriented: Grid, resampled: Grid, part: &Box3) -> Geometry {
+        Geometry {
+            original_shape: self.grid.shape,
+            original_affine: self.grid.affine,
+            axes: self.orientation.axes,
+            flips: self.orientation.flips,
+            oriented_shape: oriented.shape,
+            oriented_affine: oriented.affine,
+            resampled_shape: resampled.shape,
+            resampled_affine: resampled.affine,
+            crop_start: part.start,
+            crop_end: part.end,
+            nonzero_box: None,
+            resized: None,
+            image_digests: vec![],
+            space: None,
+        }
     }
 }
 

@@ -102,23 +102,7 @@ impl Way {
     }
 
     fn geometry(&self, part: Box3) -> Geometry {
-        let (GridFrame { grid, orientation }, resampled) = (self.frame, self.resampler.target());
-        Geometry {
-            original_shape: grid.shape,
-            original_affine: grid.affine,
-            axes: orientation.axes,
-            flips: orientation.flips,
-            oriented_shape: self.oriented.shape,
-            oriented_affine: self.oriented.affine,
-            resampled_shape: resampled.shape,
-            resampled_affine: resampled.affine,
-            crop_start: part.start,
-            crop_end: part.end,
-            nonzero_box: None,
-            resized: None,
-            image_digests: vec![],
-            space: None,
-        }
+        self.frame.geometry(self.oriented, self.resampler.target(), &part)
     }
 
     /// [`Way::resample`] for voxels of any stored type.

@@ -33,11 +33,7 @@ pub(super) fn prepare(
     let oriented = image.grid();
     let part = part(preparation, &image, &mut warnings);
     let image = cropped(image, &part);
-    let channels: Vec<&[f32]> = image.each_channel().collect();
-    let is_masked = preparation.intensity.is_masked()
-        || preparation.mark_outside
-        || (preparation.crop_nonzero && preparation.resampling.is_some());
-    let mask = is_masked.then(|| nonzero_mask(&channels, image.shape));
+    let mask = mask(preparation, &image);
     let steps = PreparationSteps::new(preparation, &image.grid(), &scalings)?;
     let (grid, way_back) = (image.grid(), steps.way_back());
     let (image, found) = steps.image(image, mask.as_deref());
@@ -52,24 +48,24 @@ pub(super) fn prepare(
     let (label, marked) =
         maps.map_or((None, None), |maps: LabelMaps| (Some(maps.label), maps.marked));
     let geometry = Geometry {
-        original_shape: frame.grid.shape,
-        original_affine: frame.grid.affine,
-        axes: frame.orientation.axes,
-        flips: frame.orientation.flips,
-        oriented_shape: oriented.shape,
-        oriented_affine: oriented.affine,
-        resampled_shape: image.shape,
-        resampled_affine: image.affine,
-        crop_start: foreground.start,
-        crop_end: foreground.end,
         nonzero_box: (grid.shape != oriented.shape).then_some([part.start, part.end]),
         resized: way_back,
         image_digests: digests,
         space: Some(space),
+        ..frame.geometry(oriented, image.grid(), &foreground)
     };
     let image = cropped(image, &foreground);
     let losses = losses.unwrap_or_default();
     Ok(Prepared { image, label, marked, geometry, warnings, losses })
+}
+
+/// The voxels that are not 0, if a step asks for them.
+fn mask(preparation: &Preparation, image: &Volume<f32>) -> Option<Vec<bool>> {
+    let is_masked = preparation.intensity.is_masked()
+        || preparation.mark_outside
+        || (preparation.crop_nonzero && preparation.resampling.is_some());
+    let channels: Vec<&[f32]> = image.each_channel().collect();
+    is_masked.then(|| nonzero_mask(&channels, image.shape))
 }
 
 /// The non-zero box, or the whole.
@@ -188,11 +184,13 @@ impl<'a> PreparationSteps<'a> {
             true => signed,
             false => resizer.label(signed, resampling.label_order),
         };
-        let valued = |outside: u8| -> Vec<u8> {
-            resized.iter().map(|label| u8::try_from(*label).unwrap_or(outside)).collect()
-        };
-        (valued(0), self.marks_outside.then(|| valued(OUTSIDE)))
+        (values(&resized, 0), self.marks_outside.then(|| values(&resized, OUTSIDE)))
     }
+}
+
+/// A label's values, with another for what lies outside the mask.
+fn values(label: &[i16], outside: u8) -> Vec<u8> {
+    label.iter().map(|value| u8::try_from(*value).unwrap_or(outside)).collect()
 }
 
 /// A label with [`BEYOND`] for the background outside the mask.

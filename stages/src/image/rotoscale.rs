@@ -1,6 +1,6 @@
 //! Rotation and scale of a patch, read from a larger one: trilinear for the image, 0 outside; for
-//! the label the value with the largest share, "outside" being a value of its own that becomes 0,
-//! or that is shared with a marked label's outside.
+//! the label the value with the largest share. "Outside" counts as a value; it becomes 0, or a
+//! marked label's outside.
 
 use crate::image::warp::from_centre;
 

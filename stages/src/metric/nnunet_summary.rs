@@ -48,15 +48,15 @@ impl VoxelCounts {
         let VoxelCounts { true_positive: tp, false_positive: fp, .. } = self;
         let (false_negative, tn) = (self.false_negative, self.true_negative);
         let all = tp + fp + false_negative;
-        let share = |part: u64, whole: u64| match all {
-            0 => nan(),
-            _ => json!(part as f64 / whole as f64),
+        let [dice, iou] = match all {
+            0 => [nan(), nan()],
+            _ => [(2 * tp, tp + all), (tp, all)].map(|(part, of)| json!(part as f64 / of as f64)),
         };
         [
-            ("Dice", share(2 * tp, tp + all)),
+            ("Dice", dice),
             ("FN", json!(false_negative)),
             ("FP", json!(fp)),
-            ("IoU", share(tp, all)),
+            ("IoU", iou),
             ("TN", json!(tn)),
             ("TP", json!(tp)),
             ("n_pred", json!(fp + tp)),
@@ -145,14 +145,17 @@ fn keys(targets: &Targets) -> Vec<String> {
     if targets.regions.is_empty() {
         return targets.labels.iter().map(|label| label.value.to_string()).collect();
     }
-    let tuple = |labels: &[u8]| match labels {
+    targets.regions.iter().map(|region| tuple(&region.labels)).collect()
+}
+
+fn tuple(labels: &[u8]) -> String {
+    match labels {
         [one] => format!("({one},)"),
         _ => {
             let labels: Vec<String> = labels.iter().map(u8::to_string).collect();
             format!("({})", labels.join(", "))
         }
-    };
-    targets.regions.iter().map(|region| tuple(&region.labels)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::dataset::Label;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
-/// Lists of labels of which only the largest component is kept, one list after the other.
+/// Lists of labels, in order: each keeps its largest component alone.
 pub type Steps = Vec<Vec<u8>>;
 
 /// Applies the steps to a label map (x fastest).
@@ -15,8 +15,8 @@ pub fn apply(map: &mut [u8], shape: [usize; 3], steps: &[Vec<u8>]) {
     steps.iter().for_each(|labels| keep_largest_of(map, shape, labels));
 }
 
-/// Dice of the union of labels, 2·|P ∩ R| / (|P| + |R|); `None` where both are empty, 0 where one
-/// is. Voxels whose reference has the value `ignore` do not count.
+/// Dice of the union of labels, 2·|P ∩ R| / (|P| + |R|); `None` if both are empty, 0 if only one
+/// is. Voxels with the reference value `ignore` do not count.
 pub fn overlap(
     prediction: &[u8],
     reference: &[u8],

@@ -11,8 +11,8 @@ pub struct Targets<'a> {
     pub labels: &'a [Label],
     /// The regions.
     pub regions: &'a [Region],
-    /// The reference's value of voxels that nobody annotated: neither they nor what is predicted
-    /// there counts, in volumes either.
+    /// The reference's value of unannotated voxels: neither they nor predictions there count, in
+    /// volumes either.
     pub ignore: Option<u8>,
 }
 

@@ -70,7 +70,7 @@ impl Provenance {
         all
     }
 
-    /// The cases of all models of an ensemble; `None` if none of them has known cases.
+    /// The cases of all models of an ensemble; `None` if unknown for all.
     pub fn of_all<'a>(
         each: impl Iterator<Item = Option<&'a Provenance>> + Clone,
     ) -> Option<Provenance> {

@@ -108,15 +108,19 @@ fn network(target: &Target, topology: &Topology) -> Result<(Architecture, f64)> 
 /// stride that the shorter axis would have. `None` if nothing is left.
 fn shrunk(topology: &Topology, spacing: [f64; 3], median_shape: [f64; 3]) -> Option<Topology> {
     let patch = topology.patch_size;
-    let share = |axis: usize| patch[axis] as f64 / median_shape[axis];
-    let axis = (1..3).fold(0, |best, axis| if share(axis) >= share(best) { axis } else { best });
-    let shorter = |by: usize| {
-        let mut shorter = patch.map(|side| side as f64);
-        shorter[axis] -= by as f64;
-        (shorter[axis] > 0.0).then_some(shorter)
-    };
-    let tried = super::topology::topology(spacing, shorter(topology.divisor(axis))?);
-    Some(super::topology::topology(spacing, shorter(tried.divisor(axis))?))
+    let shares = [0, 1, 2].map(|axis| patch[axis] as f64 / median_shape[axis]);
+    let axis = (1..3).fold(0, |best, axis| if shares[axis] >= shares[best] { axis } else { best });
+    let tried = shorter(patch, axis, topology.divisor(axis))?;
+    let tried = super::topology::topology(spacing, tried);
+    let patch = shorter(patch, axis, tried.divisor(axis))?;
+    Some(super::topology::topology(spacing, patch))
+}
+
+/// The sides of a patch made shorter along an axis; `None` if nothing is left.
+fn shorter(patch: [usize; 3], axis: usize, by: usize) -> Option<[f64; 3]> {
+    let mut sides = patch.map(|side| side as f64);
+    sides[axis] -= by as f64;
+    (sides[axis] > 0.0).then_some(sides)
 }
 
 fn too_little_memory(gpu_memory_gb: f64) -> Error {

@@ -1,4 +1,4 @@
-//! The estimate of GPU memory: elements of the feature maps that convolutions give, for one sample.
+//! The estimate of GPU memory: elements of the convolutions' feature maps for one sample.
 
 use super::Architecture;
 

@@ -95,14 +95,11 @@ pub fn plan(dataset: Dataset, preset: Preset, gpu_memory_gb: Option<f64>) -> Res
         return Err(Error::failed("there is no labelled case to plan from; give one to training"));
     }
     let fullres_spacing = target_spacing::fullres(dataset.fingerprint);
-    let transpose_forward = target_spacing::transpose_forward(fullres_spacing);
-    let transposed = |zyx: [f64; 3]| transpose_forward.map(|axis| zyx[axis]);
-    let spacing = transposed(fullres_spacing);
-    let median_shape = transposed(median_shape(dataset.fingerprint, fullres_spacing));
+    let order = target_spacing::transpose_forward(fullres_spacing);
+    let spacing = transposed(fullres_spacing, order);
+    let median_shape = transposed(median_shape(dataset.fingerprint, fullres_spacing), order);
     if median_shape[0] == 1.0 {
-        return Err(Error::failed(
-            "the cases are single slices; nnU-Net would plan a 2D network, and 2D is not offered",
-        ));
+        return Err(single_slices());
     }
     let gpu_memory_gb = gpu_memory_gb.unwrap_or(preset.gpu_memory_gb());
     let voxels = median_shape.iter().product::<f64>();
@@ -117,13 +114,11 @@ pub fn plan(dataset: Dataset, preset: Preset, gpu_memory_gb: Option<f64>) -> Res
     fullres.batch_dice = lowres.is_some();
     let normalization_schemes: Vec<_> =
         dataset.channel_names.iter().map(|name| NormalizationScheme::of(name)).collect();
-    let [median_spacings, median_shapes] =
-        [spacings.clone(), shapes_after_crop.iter().map(|shape| shape.map(|n| n as f64)).collect()]
-            .map(|rows: Vec<[f64; 3]>| transposed(percentile::median_of_each(&rows)));
+    let [median_spacings, median_shapes] = original_medians(dataset.fingerprint, order);
     Ok(Plan {
         preset,
         gpu_memory_gb,
-        transpose_forward,
+        transpose_forward: order,
         original_median_spacing_after_transp: median_spacings,
         original_median_shape_after_transp: median_shapes.map(|n| n.round_ties_even() as usize),
         use_mask_for_norm: masked(&normalization_schemes, dataset.fingerprint),
@@ -131,6 +126,24 @@ pub fn plan(dataset: Dataset, preset: Preset, gpu_memory_gb: Option<f64>) -> Res
         fullres,
         lowres,
     })
+}
+
+fn single_slices() -> Error {
+    Error::failed(
+        "the cases are single slices; nnU-Net would plan a 2D network, and 2D is not offered",
+    )
+}
+
+fn transposed(zyx: [f64; 3], order: [usize; 3]) -> [f64; 3] {
+    order.map(|axis| zyx[axis])
+}
+
+/// The medians over cases of their spacings, and of their shapes after the crop, in the plan's
+/// order of axes.
+fn original_medians(fingerprint: &DatasetFingerprint, order: [usize; 3]) -> [[f64; 3]; 2] {
+    let shapes = fingerprint.shapes_after_crop.iter();
+    let shapes: Vec<[f64; 3]> = shapes.map(|shape| shape.map(|n| n as f64)).collect();
+    [&fingerprint.spacings, &shapes].map(|rows| transposed(percentile::median_of_each(rows), order))
 }
 
 /// True for each channel that is normalised within the mask of non-zero voxels.

@@ -78,10 +78,9 @@ pub fn needed_by_none_but(home: &Home, own: &[StoredRun], rest: &[StoredRun]) ->
     if !home.store().is_dir() {
         return Ok(0);
     }
-    let all = |runs: &[StoredRun]| runs.iter().flat_map(needs).collect::<Vec<_>>();
     let elsewhere = others(home).into_iter().map(|(_, needs)| needs);
-    let groups: Vec<Vec<Fingerprint>> =
-        [all(own), all(rest)].into_iter().chain(elsewhere).collect();
+    let here = [own, rest].map(|runs| runs.iter().flat_map(needs).collect());
+    let groups: Vec<Vec<Fingerprint>> = here.into_iter().chain(elsewhere).collect();
     let (shares, _) = reading(home)?.shares()?.among(&groups);
     Ok(shares.first().map_or(0, |share| share.alone))
 }

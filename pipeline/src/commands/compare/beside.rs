@@ -106,10 +106,7 @@ fn cases(compare: &CompareArgs, main: &[MetricLine], pairs: &[PairedScores]) -> 
     let (style, width) = (compare.output.style(), compare.output.width());
     let mut parts = vec![];
     let mut sentences = String::new();
-    let is_main = |pair: &PairedScores| {
-        main.iter().any(|line| line.stage == pair.stage && line.what.grid == pair.grid)
-    };
-    for pair in pairs.iter().filter(|pair| compare.cases || is_main(pair)) {
+    for pair in pairs.iter().filter(|pair| compare.cases || is_main(pair, main)) {
         if compare.cases && pair.differs() {
             parts.push(format!("{}\n{}\n", pair.sheet().write(style, width), pair.sentence()));
         } else {
@@ -118,6 +115,10 @@ fn cases(compare: &CompareArgs, main: &[MetricLine], pairs: &[PairedScores]) -> 
     }
     parts.extend((!sentences.is_empty()).then_some(sentences));
     parts
+}
+
+fn is_main(pair: &PairedScores, main: &[MetricLine]) -> bool {
+    main.iter().any(|line| line.stage == pair.stage && line.what.grid == pair.grid)
 }
 
 /// A sentence on the intervals of mean Dice for each stage whose cases are not shared.

@@ -1,5 +1,5 @@
-//! Advice: settings that follow from the size of the images. All of it is a beginning, with its
-//! reason in the draft's comments.
+//! Advice: settings that follow from the size of the images. They are a beginning, with their
+//! reasons in the draft's comments.
 
 /// A resampled volume of median size has at most so many voxels (about 200 × 200 × 200).
 const VOXELS: f64 = 8e6;
@@ -50,8 +50,8 @@ pub(super) fn held_out(labelled: usize) -> (usize, usize) {
 const FEW: usize = 30;
 const FOLDS: usize = 5;
 
-/// The number of folds for few cases, each with a patient at least; `None` where there are many,
-/// or not enough for two folds.
+/// The number of folds for few cases, each with at least one patient; `None` for many, or too few
+/// for two folds.
 pub(super) fn folds(labelled: usize, patients: usize) -> Option<usize> {
     let (testing, _) = held_out(labelled);
     // Each testing case is of another patient at most.

@@ -2,7 +2,7 @@
 
 use super::advice::{self, STRIDE};
 use super::planned::PlannedSettings;
-use super::tasks::{HOST, Task};
+use super::tasks::{DecathlonTask, HOST};
 use super::yaml::{quoted, settings_lines, yaml};
 use crate::humanize;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ pub(super) enum Scaling {
 /// Origin of the data.
 pub(super) enum DataSource {
     /// The Decathlon's host, or an archive of the task.
-    Task(&'static Task, Option<PathBuf>),
+    Task(&'static DecathlonTask, Option<PathBuf>),
     /// Another archive with a dataset.json.
     Archive(PathBuf),
     /// A folder: the parameters of the kind `folder`, in the order to write them.
@@ -188,7 +188,8 @@ stages:
         data.amount(),
         match data.folds() {
             Some(folds) => format!(
-                "#   voxflow sweep {file} --folds {folds}  # cross-validation: every case validates once\n"
+                "#   voxflow sweep {file} --folds {folds}  # cross-validation: every case validates \
+                 once\n"
             ),
             None => String::new(),
         },
@@ -211,24 +212,12 @@ fn source(source: &DataSource) -> String {
       md5: {md5}"
                 ),
             };
-            format!(
-                "  archive:
-    uses: download
-    with:
-      {with}
-  dataset: {{ uses: unpack, needs: [archive] }}
-"
-            )
+            unpacked(&with)
         }
-        DataSource::Archive(path) => format!(
-            "  archive:
-    uses: download
-    with:
-      file: {}  # known by its content
-  dataset: {{ uses: unpack, needs: [archive] }}
-",
+        DataSource::Archive(path) => unpacked(&format!(
+            "file: {}  # known by its content",
             quoted(&path.display().to_string())
-        ),
+        )),
         DataSource::Folder(with) => {
             let with: Vec<String> =
                 with.iter().map(|(key, value)| folder_line(key, value)).collect();
@@ -238,6 +227,18 @@ fn source(source: &DataSource) -> String {
             )
         }
     }
+}
+
+/// The stages of an archive, which `with` locates.
+fn unpacked(with: &str) -> String {
+    format!(
+        "  archive:
+    uses: download
+    with:
+      {with}
+  dataset: {{ uses: unpack, needs: [archive] }}
+"
+    )
 }
 
 /// A parameter of `folder`, with a remark.
@@ -260,7 +261,8 @@ fn parts(data: &Data, file: &Path) -> String {
     let (testing, validation) = advice::held_out(data.labelled);
     let group = group(data);
     format!(
-        "  # Testing cases are looked at once, at the end; validation cases choose the weights. By a hash of its
+        "  # Testing cases are looked at once, at the end; validation cases choose the weights. By a \
+         hash of its
   # name, so that a new case moves no other.
   split:
     uses: split
@@ -277,7 +279,8 @@ fn folded_parts(data: &Data, folds: usize, file: &Path) -> String {
     let remarks: String =
         few_words(data, folds, file).into_iter().map(|line| format!("  # {line}.\n")).collect();
     format!(
-        "{remarks}  # A fold is drawn by a hash of the case's name, so that a new case moves few others.
+        "{remarks}  # A fold is drawn by a hash of the case's name, so that a new case moves few \
+         others.
   split:
     uses: split
     needs: [dataset]
@@ -298,8 +301,8 @@ pub(super) fn few_words(data: &Data, folds: usize, file: &Path) -> Vec<String> {
     let file = file.display();
     vec![
         format!(
-            "{labelled} are few: the validation of one fold ({validation}) chooses the weights, and \
-             its score says little else"
+            "{labelled} are few: the validation of one fold ({validation}) chooses the weights, \
+             and its score says little else"
         ),
         format!("to judge a setting, validate every case: voxflow sweep {file} --folds {folds}"),
         format!("the final test ({test}, looked at once) shows that it works, not how well"),
@@ -369,7 +372,8 @@ fn model(data: &Data) -> String {
       augmentation:
         affine: {{ probability: 0.5, rotation_degrees: [10, 10, 10], scale: [0.1, 0.1, 0.1] }}
         intensity_shift: {{ offset: 0.1, probability: 0.5 }}
-      network: {{ channels: [16, 32, 64, 128, 256], strides: [2, 2, 2, 2], residual_units: 2, norm: batch }}
+      network: {{ channels: [16, 32, 64, 128, 256], strides: [2, 2, 2, 2], residual_units: 2, \
+         norm: batch }}
 {regions}      loss: {{ name: dice_ce }}
       learning_rate: 0.002
       optimizer: {{ name: novograd }}

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use voxflow_stages::dataset::Listing;
 use voxflow_stages::dataset::pattern::Pattern;
-use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::affine::spacing_mm;
 use voxflow_stages::image::nifti::read_header;
 use voxflow_stages::image::orientation::Orientation;
@@ -136,11 +136,10 @@ fn names(labels: &BTreeMap<u8, String>) -> Value {
 /// The channels' names: as the files say, else by their values; those of one file with several
 /// channels by number.
 fn modality(channels: &[String], values: &Values) -> Vec<String> {
-    let by_value = |at: usize| if values.has_air[at] { "CT" } else { "MRI" }.to_string();
-    match (channels, values.has_air.len()) {
-        (_, 1) => vec![by_value(0)],
-        (names, count) if names.len() == count => names.to_vec(),
-        (_, count) => (0..count).map(|at| format!("channel_{at}")).collect(),
+    match (channels, &values.has_air[..]) {
+        (_, [has_air]) => vec![if *has_air { "CT" } else { "MRI" }.to_string()],
+        (names, has_air) if names.len() == has_air.len() => names.to_vec(),
+        (_, has_air) => (0..has_air.len()).map(|at| format!("channel_{at}")).collect(),
     }
 }
 
@@ -181,17 +180,10 @@ fn data(seen: Seen) -> Result<Data> {
     }
     let headers = headers(path, &listing)?;
     let name = folder_name(path).unwrap_or_else(|| "experiment".into());
-    let scaling = |at: usize| {
-        let is_ct = modality[at].eq_ignore_ascii_case("ct");
-        match is_ct || values.has_air.get(at).copied().unwrap_or(false) {
-            true => Scaling::Window(values.window(at)),
-            false => Scaling::Zscore,
-        }
-    };
     Ok(Data {
         title: format!("{name}, from the folder {}", path.display()),
         name: slug(&name),
-        scaling: (0..modality.len()).map(scaling).collect(),
+        scaling: scalings(&modality, &values),
         source: DataSource::Folder(seen.written),
         regions: listing.regions.clone(),
         modality,
@@ -207,6 +199,18 @@ fn data(seen: Seen) -> Result<Data> {
     })
 }
 
+/// A window for each channel of CT, by its name or its values.
+fn scalings(modality: &[String], values: &Values) -> Vec<Scaling> {
+    let each = modality.iter().enumerate().map(|(at, name)| {
+        let has_air = values.has_air.get(at).copied().unwrap_or(false);
+        match name.eq_ignore_ascii_case("ct") || has_air {
+            true => Scaling::Window(values.window(at)),
+            false => Scaling::Zscore,
+        }
+    });
+    each.collect()
+}
+
 fn folder_name(path: &Path) -> Option<String> {
     Some(path.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned())
 }
@@ -220,12 +224,14 @@ fn own_folds(listing: &Listing) -> Option<usize> {
 /// Patients with a label, as far as the dataset or a pattern tells them; else the cases.
 fn patients(listing: &Listing, group: Option<&str>) -> Result<usize> {
     let pattern = group.map(|text| Pattern::new(text, "group")).transpose()?;
-    let of = |case: &Case| match &pattern {
-        Some(pattern) => pattern.find(&case.name).map(str::to_string),
-        None => case.patient.clone(),
-    };
-    let names = listing.labelled().map(|case| of(case).unwrap_or_else(|| case.name.clone()));
-    Ok(names.collect::<BTreeSet<String>>().len())
+    let names = listing.labelled().map(|case| {
+        let patient = match &pattern {
+            Some(pattern) => pattern.find(&case.name),
+            None => case.patient.as_deref(),
+        };
+        patient.unwrap_or(&case.name)
+    });
+    Ok(names.collect::<BTreeSet<&str>>().len())
 }
 
 /// "Task09 Spleen" → "task09-spleen".

@@ -243,7 +243,7 @@ pub fn dataset(path: &Path) -> Result<(PathBuf, Listing)> {
 }
 
 /// The data of a task from an archive, which may hold fewer cases than the task.
-fn of_archive(task: &'static tasks::Task, path: &Path) -> Data {
+fn of_archive(task: &'static tasks::DecathlonTask, path: &Path) -> Data {
     let mut data = of_task(task, Some(path.to_path_buf()));
     let listed = member(path, "dataset.json", MOST_LISTED).ok().flatten();
     let listed = listed.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
@@ -260,7 +260,7 @@ fn of_archive(task: &'static tasks::Task, path: &Path) -> Data {
 const MOST_LISTED: u64 = 64 << 20;
 
 /// The data of a Decathlon task, downloaded or from a local archive.
-fn of_task(task: &'static tasks::Task, archive: Option<PathBuf>) -> Data {
+fn of_task(task: &'static tasks::DecathlonTask, archive: Option<PathBuf>) -> Data {
     let scaling = task.window.map_or(Scaling::Zscore, Scaling::Window);
     Data {
         name: task.word().to_lowercase(),
@@ -291,7 +291,7 @@ fn unknown(source: &str) -> Error {
     if source.contains('/') || source.starts_with('~') {
         return Error::usage(format!("'{source}': there is no such folder{}", tilde(path)));
     }
-    let hint = match nearest(source, tasks::TASKS.iter().map(tasks::Task::word)) {
+    let hint = match nearest(source, tasks::TASKS.iter().map(tasks::DecathlonTask::word)) {
         Some(word) => format!("did you mean '{}'?", word.to_lowercase()),
         None => "'voxflow new' without a name lists the tasks".to_string(),
     };

@@ -51,13 +51,16 @@ pub fn kept_in(text: &str) -> Option<(Preset, f64)> {
 
 fn of_line(line: &str) -> Option<(Preset, f64)> {
     let words: Vec<&str> = line.strip_prefix(LINE)?.split_whitespace().collect();
-    let value = |flag: &str| words.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1]);
-    let preset: Preset = value("--recipe")?.parse().ok()?;
-    let memory = match value("--gpu-memory") {
+    let preset: Preset = value_of("--recipe", &words)?.parse().ok()?;
+    let memory = match value_of("--gpu-memory", &words) {
         Some(text) => gigabytes(text).ok()?,
         None => preset.gpu_memory_gb(),
     };
     Some((preset, memory))
+}
+
+fn value_of<'a>(flag: &str, words: &[&'a str]) -> Option<&'a str> {
+    words.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1])
 }
 
 /// "(ExperimentPlanner, 8 GB)".

@@ -1,5 +1,5 @@
 //! The comment by which editors find the JSON schema of workflows. The schema lies in the home and
-//! is written anew each time, so that it is that of this program.
+//! is written anew each time, always for this program.
 
 use crate::error::Result;
 use crate::home::Home;

@@ -11,7 +11,7 @@ pub(super) const HOST: &str = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
 
 /// A task.
 #[derive(Debug)]
-pub(super) struct Task {
+pub(super) struct DecathlonTask {
     /// 1 to 10.
     pub number: u8,
     /// "Task09_Spleen".
@@ -34,7 +34,7 @@ pub(super) struct Task {
     pub window: Option<[f64; 2]>,
 }
 
-impl Task {
+impl DecathlonTask {
     /// "Spleen".
     pub fn word(&self) -> &'static str {
         self.name.split_once('_').map_or(self.name, |(_, word)| word)
@@ -42,8 +42,8 @@ impl Task {
 }
 
 /// All of them.
-pub(super) const TASKS: &[Task] = &[
-    Task {
+pub(super) const TASKS: &[DecathlonTask] = &[
+    DecathlonTask {
         number: 1,
         name: "Task01_BrainTumour",
         md5: "240a19d752f0d9e9101544901065d872",
@@ -55,7 +55,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [1.0, 1.0, 1.0],
         window: None,
     },
-    Task {
+    DecathlonTask {
         number: 2,
         name: "Task02_Heart",
         md5: "06ee59366e1e5124267b774dbd654057",
@@ -67,7 +67,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [1.25, 1.25, 1.37],
         window: None,
     },
-    Task {
+    DecathlonTask {
         number: 3,
         name: "Task03_Liver",
         md5: "a90ec6c4aa7f6a3d087205e23d4e6397",
@@ -79,7 +79,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [0.77, 0.77, 1.0],
         window: Some([-60.0, 200.0]),
     },
-    Task {
+    DecathlonTask {
         number: 4,
         name: "Task04_Hippocampus",
         md5: "9d24dba78a72977dbd1d2e110310f31b",
@@ -91,7 +91,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [1.0, 1.0, 1.0],
         window: None,
     },
-    Task {
+    DecathlonTask {
         number: 5,
         name: "Task05_Prostate",
         md5: "35138f08b1efaef89d7424d2bcc928db",
@@ -103,7 +103,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [0.62, 0.62, 3.6],
         window: None,
     },
-    Task {
+    DecathlonTask {
         number: 6,
         name: "Task06_Lung",
         md5: "8afd997733c7fc0432f71255ba4e52dc",
@@ -115,7 +115,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [0.79, 0.79, 1.24],
         window: Some([-1000.0, 300.0]),
     },
-    Task {
+    DecathlonTask {
         number: 7,
         name: "Task07_Pancreas",
         md5: "4f7080cfca169fa8066d17ce6eb061e4",
@@ -127,7 +127,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [0.8, 0.8, 2.5],
         window: Some([-90.0, 220.0]),
     },
-    Task {
+    DecathlonTask {
         number: 8,
         name: "Task08_HepaticVessel",
         md5: "641d79e80ec66453921d997fbf12a29c",
@@ -139,7 +139,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [0.8, 0.8, 5.0],
         window: Some([0.0, 240.0]),
     },
-    Task {
+    DecathlonTask {
         number: 9,
         name: "Task09_Spleen",
         md5: "410d4a301da4e5b2f6f86ec3ddba524e",
@@ -151,7 +151,7 @@ pub(super) const TASKS: &[Task] = &[
         spacing_mm: [0.79, 0.79, 5.0],
         window: Some([-57.0, 164.0]),
     },
-    Task {
+    DecathlonTask {
         number: 10,
         name: "Task10_Colon",
         md5: "bad7a188931dc2f6acf72b08eb6202d0",
@@ -166,7 +166,7 @@ pub(super) const TASKS: &[Task] = &[
 ];
 
 /// The task that a person means: its name, either part of it in any case, or its number.
-pub(super) fn find(text: &str) -> Option<&'static Task> {
+pub(super) fn find(text: &str) -> Option<&'static DecathlonTask> {
     TASKS.iter().find(|task| {
         text.eq_ignore_ascii_case(task.name)
             || text.eq_ignore_ascii_case(task.word())

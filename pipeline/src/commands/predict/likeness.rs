@@ -76,7 +76,8 @@ impl Likeness {
         if let Some(known) = &self.spacing_mm {
             let axis = farthest(spacing, known, FAR)?;
             return Some(format!(
-                "its voxels are {} mm along {}, those of {} training cases {}: expect a poorer result",
+                "its voxels are {} mm along {}, those of {} training cases {}: expect a poorer \
+                 result",
                 short(spacing[axis]),
                 AXES[axis],
                 self.cases,

@@ -107,11 +107,14 @@ impl Reproduction {
     }
 
     fn score_words(&self) -> Option<String> {
-        let apart = |row: &&(String, f64, f64)| row.1.to_bits() != row.2.to_bits();
-        let differ: Vec<_> = self.scores.iter().filter(apart).collect();
+        let scores = self.scores.iter();
+        let differ: Vec<_> =
+            scores.filter(|(_, there, here)| there.to_bits() != here.to_bits()).collect();
         let all = humanize::count(self.scores.len() as u64, "score");
-        let distance = |row: &(String, f64, f64)| (row.1 - row.2).abs();
-        let most = differ.iter().max_by(|one, other| distance(one).total_cmp(&distance(other)));
+        let most = differ.iter().max_by(|one, other| {
+            let [one, other] = [one, other].map(|(_, there, here)| (there - here).abs());
+            one.total_cmp(&other)
+        });
         match most {
             None if self.scores.is_empty() => None,
             None => Some(format!("same scores: {all}")),
@@ -162,13 +165,16 @@ fn files(theirs: &Artifact, ours: &Artifact) -> String {
     let mut names: Vec<&String> = theirs.0.keys().chain(ours.0.keys()).collect();
     names.sort();
     names.dedup();
-    let digest = |artifact: &Artifact, name: &str| artifact.get(name).map(|blob| blob.digest);
-    let differ = names.iter().filter(|name| digest(theirs, name) != digest(ours, name));
+    let differ = names.iter().filter(|name| digest_of(theirs, name) != digest_of(ours, name));
     let differ: Vec<&str> = differ.map(|name| name.as_str()).collect();
     let shown = differ.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
     let more = differ.len().saturating_sub(MOST_NAMES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{} of {} files differ: {shown}{more}", differ.len(), names.len())
+}
+
+fn digest_of(artifact: &Artifact, name: &str) -> Option<Digest> {
+    artifact.get(name).map(|blob| blob.digest)
 }
 
 /// Summary scores by name.

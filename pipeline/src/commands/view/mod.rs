@@ -1,8 +1,8 @@
 //! `voxflow view`: a volume with its labels, as a picture or an HTML page, for a first look at new
 //! or preprocessed data.
 //!
-//! `subject` reads the files, `page` writes HTML, `slices` cuts those of a report; `voxflow_stages::image::picture` draws the
-//! pixels.
+//! `subject` reads the files, `page` writes HTML, `slices` cuts those of a report;
+//! `voxflow_stages::image::picture` draws the pixels.
 
 mod page;
 mod slices;
@@ -151,14 +151,13 @@ impl ViewArgs {
         globals: &Globals,
     ) -> Result<Exit> {
         self.check_page()?;
-        let read = |files| {
+        pages(run, stage, folder, &self.planes(), &|files| {
             let subject = self.read(files)?;
             if !globals.quiet {
                 tell(&subject.caption());
             }
             Ok(subject)
-        };
-        pages(run, stage, folder, &self.planes(), &read)?;
+        })?;
         answer_data(&format!("{}\n", folder.display()))?;
         Ok(Exit::Done)
     }

@@ -15,6 +15,8 @@ use voxflow_stages::image::picture::{Colour, Plane, Scale, Slab, range};
 
 const SCRIPT: &str = include_str!("view.js");
 const STYLE: &str = include_str!("view.css");
+/// Of the pointer, with their names on the buttons.
+const TOOLS: [(&str, &str); 3] = [("cross", "Crosshair"), ("window", "Window"), ("pan", "Pan")];
 
 /// A case's pages before and after it, and all of them, by name.
 #[derive(Debug, Default)]
@@ -65,17 +67,18 @@ fn page(subject: &ViewSubject, planes: &[Plane], neighbours: &Neighbours) -> Res
 /// Links to the pages beside this one, and a list of all.
 fn leafing(neighbours: &Neighbours) -> Markup {
     let Neighbours { cases, at } = neighbours;
-    let link = |at: Option<usize>| at.and_then(|at| cases.get(at)).map(|case| address(case));
+    let [previous, next] = [at.checked_sub(1), at.checked_add(1)]
+        .map(|at| at.and_then(|at| cases.get(at)).map(|case| address(case)));
     html! {
         @if cases.len() > 1 {
             nav aria-label="Cases" {
-                a id="previous" href=[link(at.checked_sub(1))] { "◀ previous" }
+                a id="previous" href=[previous] { "◀ previous" }
                 select id="case" aria-label="Case" {
                     @for (place, case) in cases.iter().enumerate() {
                         option value=(address(case)) selected[place == *at] { (case) }
                     }
                 }
-                a id="next" href=[link(at.checked_add(1))] { "next ▶" }
+                a id="next" href=[next] { "next ▶" }
                 span { (at + 1) " of " (cases.len()) }
             }
         }
@@ -90,7 +93,7 @@ fn tools(subject: &ViewSubject) -> Markup {
     html! {
         div.tools role="toolbar" aria-label="Tools" {
             span {
-                @for (tool, name) in [("cross", "Crosshair"), ("window", "Window"), ("pan", "Pan")] {
+                @for (tool, name) in TOOLS {
                     button type="button" data-tool=(tool) { (name) }
                 }
             }
@@ -153,7 +156,9 @@ fn labels(subject: &ViewSubject) -> Markup {
             }
             li { label { input type="checkbox" id="crosshair" checked; "crosshair" } }
             @if maps.iter().any(|map| map.fill) {
-                li { label { "opacity " input type="range" id="opacity" min="0" max="100" value="30"; } }
+                li {
+                    label { "opacity " input type="range" id="opacity" min="0" max="100" value="30"; }
+                }
             }
         }
     }

@@ -16,11 +16,10 @@ pub(super) struct ItemCount {
     pub(super) missing: u64,
 }
 
-/// The stage's items; `None` for a kind of the worker, which is not loaded only to count.
+/// The stage's items; `None` for a kind of the worker, too slow to load for counting.
 ///
-/// The kind itself runs, with a host that makes nothing, into a folder that nobody keeps: items
-/// have no list, and their recipes are known to the kind alone. An error of the stage is met again
-/// by its job, and told then.
+/// The kind itself runs with a host that makes nothing, into a temporary folder: items have no
+/// list, and only the kind knows their recipes. An error is left to the job, which meets it again.
 pub(super) fn count(making: &RemoteMaking) -> Result<Option<ItemCount>> {
     let Place::Here(run) = making.order.kind.place else { return Ok(None) };
     let store = Store::read_only(&making.shared.store)?;

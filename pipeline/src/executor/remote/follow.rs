@@ -212,13 +212,7 @@ impl<'a> Follow<'a> {
             self.say(words);
         }
         if let Some(seen) = &found.seen {
-            watched.last_seen = Instant::now();
-            *lock(&watched.handle.job) = Some(seen.job.clone());
-            self.say_state(seen);
-            if seen.state == JobState::Over(Ended::LaunchFailed) {
-                // It would stay in the queue for ever; another attempt takes its place.
-                watched.handle.cancel();
-            }
+            self.note_seen(watched, seen);
         }
         let output = self.making.shared.store.join("batches").join(&watched.job.batch);
         let output = end_of(&output.join(format!("{}.out", watched.job.index)));
@@ -234,6 +228,16 @@ impl<'a> Follow<'a> {
             has_moved: listed(&self.making.order.task.unfinished) != watched.unfinished,
         };
         Ok(self.tries.decide(&evidence))
+    }
+
+    fn note_seen(&mut self, watched: &mut FollowedAttempt, seen: &JobStatus) {
+        watched.last_seen = Instant::now();
+        *lock(&watched.handle.job) = Some(seen.job.clone());
+        self.say_state(seen);
+        if seen.state == JobState::Over(Ended::LaunchFailed) {
+            // It would stay in the queue for ever; another attempt takes its place.
+            watched.handle.cancel();
+        }
     }
 
     /// Reports each change in the job's state once.

@@ -40,8 +40,8 @@ const HELD: [&str; 9] = [
     "NodeDown",
 ];
 
-/// The beginning of the reason of a job that a node could not launch: Slurm puts it back into the
-/// queue, and holds it there until somebody releases or cancels it.
+/// Start of the reason of a job after a failed launch: Slurm requeues it and holds it until a user
+/// releases or cancels it.
 const LAUNCH_FAILED: &str = "launch failed";
 
 pub struct Slurm {

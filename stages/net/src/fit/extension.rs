@@ -1,4 +1,4 @@
-//! A finished training that goes on: the state that it keeps, and the beginning after it.
+//! A finished training goes on (`extend`): the state kept for this, and the start from it.
 //!
 //! The kept state is that of a longer training after the same epoch. So a validation that
 //! only the end asked for is left out, and metric rows, times and sessions stay with the training

@@ -60,8 +60,8 @@ pub struct TrainingData<'a> {
     pub classes: &'a Classes,
 }
 
-/// A training, of one process or of one among ranks. All ranks have the same weights and take the
-/// same decisions; rank 0 writes checkpoints.
+/// A training, in one process or among ranks. All ranks have the same weights and take the same
+/// decisions; rank 0 writes checkpoints.
 pub struct Fit<'a> {
     cx: &'a Context<'a>,
     params: &'a Train,

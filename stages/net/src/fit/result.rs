@@ -9,7 +9,7 @@ use voxflow_stages::model::DecayPhase;
 /// Prefix of a kept state's tensors in a checkpoint.
 const KEPT: &str = "kept/";
 
-/// The state of a finished training, for one that extends it.
+/// The state of a finished training, for an extension.
 pub struct KeptState {
     /// Everything except tensors.
     pub state: TrainingState,

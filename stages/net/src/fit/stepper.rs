@@ -122,8 +122,8 @@ impl Stepper {
         Ok(())
     }
 
-    /// Takes the state of a training that this one extends. Errors if it is of another optimizer,
-    /// or of other parameters.
+    /// Takes over the state of the extended training. Errors on another optimizer or other
+    /// parameters.
     pub fn extend(&mut self, scale: &LossScale, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let own = self.snapshot();
         let own: BTreeSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();

@@ -144,8 +144,8 @@ fn count_batches(steps: &[ExecutionStep], pass: Pass) {
     foreach::add_scalar(&counters.map(Tensor::shallow_clone).collect::<Vec<_>>(), 1.0);
 }
 
-/// The weights of all operations that are cast, in `pass.compute` and in their order: by one kernel
-/// instead of one for each, and one for all their gradients.
+/// Casts the weights of all operations to `pass.compute`, in their order: one kernel for all, and
+/// one for all their gradients.
 fn cast_weights(steps: &[ExecutionStep], pass: Pass) -> Vec<Tensor> {
     let cast = steps.iter().map(|step| &step.operation).filter(|operation| operation.is_cast(pass));
     let weights: Vec<Tensor> =

@@ -74,6 +74,17 @@ pub(crate) fn put(header: &mut [u8], at: usize, number: &[u8]) {
     header[at..at + number.len()].copy_from_slice(number);
 }
 
+/// Writes numbers one after the other.
+fn put_each<const N: usize>(
+    header: &mut [u8],
+    at: usize,
+    numbers: impl IntoIterator<Item = [u8; N]>,
+) {
+    for (index, number) in numbers.into_iter().enumerate() {
+        put(header, at + N * index, &number);
+    }
+}
+
 /// Bytes before the first voxel.
 const FIRST_VOXEL: usize = HEADER_BYTES[0] + FLAG_BYTES;
 
@@ -91,34 +102,20 @@ fn header<T>(
     let mut bytes = [0u8; FIRST_VOXEL];
     put(&mut bytes, 0, &(HEADER_BYTES[0] as i32).to_le_bytes());
     put(&mut bytes, 38, b"r");
-    for (axis, length) in dimensions(volume)?.iter().enumerate() {
-        put(&mut bytes, 40 + 2 * axis, &length.to_le_bytes());
-    }
+    put_each(&mut bytes, 40, dimensions(volume)?.map(i16::to_le_bytes));
     put(&mut bytes, 70, &datatype.to_le_bytes());
     put(&mut bytes, 72, &bits.to_le_bytes());
-    let size = spacing_mm(&volume.affine).map(|size| size as f32);
-    for (axis, size) in
-        [qform.qfac, size[0], size[1], size[2], 1.0, 1.0, 1.0, 1.0].iter().enumerate()
-    {
-        put(&mut bytes, 76 + 4 * axis, &size.to_le_bytes());
-    }
+    let [x, y, z] = spacing_mm(&volume.affine).map(|size| size as f32);
+    put_each(&mut bytes, 76, [qform.qfac, x, y, z, 1.0, 1.0, 1.0, 1.0].map(f32::to_le_bytes));
     put(&mut bytes, 108, &(FIRST_VOXEL as f32).to_le_bytes());
     put(&mut bytes, 112, &1f32.to_le_bytes());
     put(&mut bytes, 123, &[space.units]);
     put(&mut bytes, 252, &space.qform_code.to_le_bytes());
     put(&mut bytes, 254, &space.sform_code.to_le_bytes());
-    for (index, number) in qform.quaternion.iter().chain(&qform.offset).enumerate() {
-        put(&mut bytes, 256 + 4 * index, &number.to_le_bytes());
-    }
-    for row in 0..3 {
-        for column in 0..4 {
-            put(
-                &mut bytes,
-                280 + 16 * row + 4 * column,
-                &(volume.affine[row][column] as f32).to_le_bytes(),
-            );
-        }
-    }
+    let qform = qform.quaternion.iter().chain(&qform.offset);
+    put_each(&mut bytes, 256, qform.map(|number| number.to_le_bytes()));
+    let sform = volume.affine[..3].iter().flatten();
+    put_each(&mut bytes, 280, sform.map(|number| (*number as f32).to_le_bytes()));
     put(&mut bytes, 344, b"n+1\0");
     Ok(bytes)
 }

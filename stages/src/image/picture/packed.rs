@@ -54,8 +54,7 @@ impl Scale {
     /// Whole numbers of 16 bits stay as they are; others are spread over 65 536 steps from the
     /// smallest to the largest.
     pub fn of(values: &[f32]) -> Scale {
-        let is_exact = |value: &f32| value.fract() == 0.0 && value.abs() <= 32_767.0;
-        if values.par_iter().all(is_exact) {
+        if values.par_iter().all(|value| value.fract() == 0.0 && value.abs() <= 32_767.0) {
             return Scale { slope: 1.0, offset: 0.0 };
         }
         let [low, high] = range(values).map(f64::from);
@@ -91,14 +90,14 @@ pub(super) fn slabs(
     let (area, depth) = (shape[0] * shape[1], shape[2]);
     let slices = (SLAB / area.max(1)).clamp(1, depth.max(1));
     let firsts: Vec<usize> = (0..depth).step_by(slices).collect();
-    let slab = |first: usize| {
+    let slabs = firsts.into_par_iter().map(|first| {
         let slices = slices.min(depth - first);
         let voxels = first * area..(first + slices) * area;
         let values = gzip(&folded(&values[voxels.clone()], scale))?;
         let maps = maps.iter().map(|map| gzip(&map[voxels.clone()])).collect::<Result<_>>()?;
         Ok(Slab { first, slices, values, maps })
-    };
-    firsts.into_par_iter().map(slab).collect()
+    });
+    slabs.collect()
 }
 
 /// Packs values and maps of a slice that has been cut.

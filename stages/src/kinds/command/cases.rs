@@ -52,8 +52,10 @@ pub(super) fn run(stage: &Command, cx: &Context) -> Result<()> {
             cx.create_json("dataset.json", &listing.checked()?)
         }
         Makes::Predictions => {
-            let row = |case: &Case| json!({ "case": case.name, "file": prediction(&case.name) });
-            cx.create_json("predictions.json", &made.iter().map(row).collect::<Vec<_>>())
+            let rows = made
+                .iter()
+                .map(|case| json!({ "case": case.name, "file": prediction(&case.name) }));
+            cx.create_json("predictions.json", &rows.collect::<Vec<_>>())
         }
         _ => Ok(()),
     }
@@ -237,13 +239,12 @@ fn with_case(row: Metric, case: &str) -> Metric {
     }
 }
 
+fn lacks(name: &str) -> Error {
+    Error::failed(format!("the program ended without writing '${{{name}}}'; have it write there"))
+}
+
 /// An error unless the program wrote what its case needs.
 fn check(item: &CaseItem, files: &BTreeSet<String>) -> Result<()> {
-    let lacks = |name: &str| {
-        Error::failed(format!(
-            "the program ended without writing '${{{name}}}'; have it write there"
-        ))
-    };
     let images = item.case.images.len();
     match item.makes {
         Makes::Dataset => match (0..images).find(|&index| !files.contains(&item.image(index))) {

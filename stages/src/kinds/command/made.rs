@@ -1,5 +1,5 @@
-//! The files of a finished program, checked against the layout of the artifact that it is to make.
-//! Errors name what is missing and what is there.
+//! Checks the files of a finished program against the layout of its artifact. Errors name missing
+//! files and those found.
 
 use super::parameters::Makes;
 use crate::context::{Context, write_json};

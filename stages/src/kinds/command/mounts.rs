@@ -42,16 +42,17 @@ fn around(mut folders: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
         if deepest <= TOP {
             break;
         }
-        let outer = |folder: PathBuf| match folder.parent() {
+        let outer = folders.into_iter().map(|folder| match folder.parent() {
             Some(parent) if depth(&folder) == deepest => parent.to_path_buf(),
             _ => folder,
-        };
-        folders = folders.into_iter().map(outer).collect();
+        });
+        folders = outer.collect();
     }
-    let is_inner = |folder: &&PathBuf| {
-        folders.iter().any(|other| other != *folder && folder.starts_with(other))
-    };
-    folders.iter().filter(|folder| !is_inner(folder)).cloned().collect()
+    folders.iter().filter(|folder| !is_inside_any(folder, &folders)).cloned().collect()
+}
+
+fn is_inside_any(folder: &Path, folders: &BTreeSet<PathBuf>) -> bool {
+    folders.iter().any(|other| other != folder && folder.starts_with(other))
 }
 
 fn depth(folder: &Path) -> usize {

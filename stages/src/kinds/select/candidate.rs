@@ -57,8 +57,9 @@ impl<'a, 'c> CandidateSet<'a, 'c> {
         let mut candidates: Vec<Vec<usize>> =
             (0..configurations.len()).map(|at| vec![at]).collect();
         if pairs && configurations.len() > 1 {
-            let has = |at: &usize| configurations[*at].has_probabilities();
-            let with: Vec<usize> = (0..configurations.len()).filter(has).collect();
+            let all = 0..configurations.len();
+            let with: Vec<usize> =
+                all.filter(|at| configurations[*at].has_probabilities()).collect();
             let firsts = with.iter().enumerate();
             candidates.extend(
                 firsts.flat_map(|(at, one)| with[at + 1..].iter().map(|two| vec![*one, *two])),
@@ -79,14 +80,14 @@ impl<'a, 'c> CandidateSet<'a, 'c> {
     pub fn score(&self, cx: &Context) -> Result<Vec<CandidateScore>> {
         let cases = cx.each_case(&self.cases, String::as_str, |case| self.dice(case))?;
         let count = self.facts().map_or(0, |facts| facts.targets().label_sets().len());
-        let of = |(at, configurations): (usize, &Vec<usize>)| {
+        let scores = self.candidates.iter().enumerate().map(|(at, configurations)| {
             let of_cases: Vec<Vec<Option<f64>>> =
                 cases.iter().map(|case| case[at].clone()).collect();
             let targets = over_cases(&of_cases, count);
             let configurations = configurations.clone();
             CandidateScore { configurations, dice: mean(&targets), targets }
-        };
-        Ok(self.candidates.iter().enumerate().map(of).collect())
+        });
+        Ok(scores.collect())
     }
 
     fn facts(&self) -> Option<&'c OutOfFoldCases> {
@@ -169,11 +170,10 @@ impl<'a, 'c> Candidate<'a, 'c> {
     /// The mean Dice of each target over all cases.
     pub fn dice_of_targets(&self, cx: &Context, steps: &[Vec<u8>]) -> Result<Vec<Option<f64>>> {
         let steps = steps.to_vec();
-        let dice = |case: &String| {
+        let cases = cx.each_case(self.cases, String::as_str, |case| {
             let (map, reference) = self.maps(case, &steps)?;
             Ok(dice_of_case(self.facts(), &map.data, &reference.data))
-        };
-        let cases = cx.each_case(self.cases, String::as_str, dice)?;
+        })?;
         Ok(over_cases(&cases, self.facts().targets().label_sets().len()))
     }
 
@@ -201,17 +201,17 @@ impl<'a, 'c> Candidate<'a, 'c> {
 
 /// Dice of each target of a case.
 fn dice_of_case(facts: &OutOfFoldCases, map: &[u8], reference: &[u8]) -> Vec<Option<f64>> {
-    let dice = |labels: &Vec<u8>| overlap(map, reference, labels, facts.ignore);
-    facts.targets().label_sets().iter().map(dice).collect()
+    let targets = facts.targets().label_sets();
+    targets.iter().map(|labels| overlap(map, reference, labels, facts.ignore)).collect()
 }
 
 /// The mean of each target over the cases that have it.
 fn over_cases(cases: &[Vec<Option<f64>>], targets: usize) -> Vec<Option<f64>> {
-    let of = |target: usize| {
+    let means = (0..targets).map(|target| {
         let scores: Vec<Option<f64>> = cases.iter().map(|case| case[target]).collect();
         mean(&scores)
-    };
-    (0..targets).map(of).collect()
+    });
+    means.collect()
 }
 
 fn label_file(input: &Input, name: &str, values: &[u8]) -> Result<Volume<u8>> {

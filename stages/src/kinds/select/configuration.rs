@@ -43,11 +43,10 @@ pub fn gather<'a>(cx: &Context<'a>) -> Result<Vec<TrainedConfiguration<'a>>> {
     for predictions in cx.many("out_of_fold") {
         let facts: OutOfFoldCases = predictions.json(OUT_OF_FOLD)?;
         let models = models_of(cx, predictions, &facts)?;
-        let is_next = |last: &TrainedConfiguration| last.has_any(&facts.cases);
-        if let Some(last) = all.last().filter(|last| is_next(last)) {
-            last.check_next(predictions, &facts)?;
-        }
-        if all.last().is_none_or(is_next) {
+        if all.last().is_none_or(|last| last.has_any(&facts.cases)) {
+            if let Some(last) = all.last() {
+                last.check_next(predictions, &facts)?;
+            }
             all.push(TrainedConfiguration { folds: vec![], by_case: BTreeMap::new() });
         }
         if let Some(last) = all.last_mut() {
@@ -231,12 +230,11 @@ impl<'a> TrainedConfiguration<'a> {
             card.check_single(&model.stage, "'select' joins, for each fold,")?;
             cards.push((model, card));
         }
-        let differs = |(_, card): &&(&Input, ModelCard)| {
-            let first = &cards[0].1;
-            card.preparation != first.preparation
-                || !card.inference.has_windows_of(&first.inference)
-        };
-        match cards.iter().find(differs) {
+        let other = cards.iter().find(|(_, card)| {
+            card.preparation != cards[0].1.preparation
+                || !card.inference.has_windows_of(&cards[0].1.inference)
+        });
+        match other {
             None => Ok(()),
             Some((model, _)) => Err(Error::failed(format!(
                 "models '{}' and '{}' are folds of one configuration, and differ in 'preparation' \

@@ -21,7 +21,7 @@ impl Train {
         self.other_network(sight).into_iter().chain(patch).collect()
     }
 
-    /// Trouble of a training that starts from one of the same workflow, or of an earlier run.
+    /// Trouble of a training that starts from a model of the same workflow or an earlier run.
     fn other_network(&self, sight: &Foresight) -> Option<String> {
         let start = (sight.ancestor)(&["start"])?;
         let there = match start.model {

@@ -72,6 +72,10 @@ fn backwards<T: Copy>([x, y, z]: [T; 3]) -> [T; 3] {
     [z, y, x]
 }
 
+fn backwards_each(sides: &[PerAxis]) -> Vec<[u32; 3]> {
+    sides.iter().map(|sides| backwards(sides.xyz())).collect()
+}
+
 fn inexpressible(what: &str, way: &str) -> Error {
     Error::failed(format!("nnU-Net has no {what}; {way}"))
 }
@@ -161,24 +165,30 @@ struct Scheme {
 }
 
 impl Scheme {
-    fn of(scaling: &Intensity) -> Result<Scheme> {
-        let plain = |name| Scheme { name, is_masked: false, properties: json!({}) };
-        let clipped = |[low, high]: [f64; 2], mean: f64, std: f64| Scheme {
+    fn plain(name: &'static str) -> Scheme {
+        Scheme { name, is_masked: false, properties: json!({}) }
+    }
+
+    fn clipped([low, high]: [f64; 2], mean: f64, std: f64) -> Scheme {
+        Scheme {
             properties: json!({ "mean": mean, "std": std, "percentile_00_5": low,
                                 "percentile_99_5": high, "median": mean, "min": low, "max": high }),
-            ..plain("CTNormalization")
-        };
+            ..Scheme::plain("CTNormalization")
+        }
+    }
+
+    fn of(scaling: &Intensity) -> Result<Scheme> {
         Ok(match scaling {
-            Intensity::Ct(ct) => clipped(ct.clip, ct.mean, ct.std),
+            Intensity::Ct(ct) => Scheme::clipped(ct.clip, ct.mean, ct.std),
             // Clipped, and from 0 to 1.
-            Intensity::Window([low, high]) => clipped([*low, *high], *low, high - low),
-            Intensity::Zscore(Zscore::All) => plain("ZScoreNormalization"),
+            Intensity::Window([low, high]) => Scheme::clipped([*low, *high], *low, high - low),
+            Intensity::Zscore(Zscore::All) => Scheme::plain("ZScoreNormalization"),
             Intensity::Zscore(Zscore::NonzeroMask) => {
-                Scheme { is_masked: true, ..plain("ZScoreNormalization") }
+                Scheme { is_masked: true, ..Scheme::plain("ZScoreNormalization") }
             }
-            Intensity::None => plain("NoNormalization"),
+            Intensity::None => Scheme::plain("NoNormalization"),
             Intensity::Percentile([low, high]) if [*low, *high] == [0.0, 100.0] => {
-                plain("RescaleTo01Normalization")
+                Scheme::plain("RescaleTo01Normalization")
             }
             Intensity::Zscore(Zscore::Nonzero) | Intensity::Percentile(_) => {
                 let words = "intensity scaling by percentiles or by non-zero voxels";
@@ -204,17 +214,14 @@ fn architecture(card: &ModelCard) -> Result<Value> {
             ));
         }
     };
-    let each = |sides: &[PerAxis]| -> Vec<[u32; 3]> {
-        sides.iter().map(|sides| backwards(sides.xyz())).collect()
-    };
     Ok(json!({
         "network_class_name": format!("dynamic_network_architectures.architectures.{class}"),
         "arch_kwargs": {
             "n_stages": network.features.len(),
             "features_per_stage": network.features,
             "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": each(&network.kernel_sizes),
-            "strides": each(&network.strides),
+            "kernel_sizes": backwards_each(&network.kernel_sizes),
+            "strides": backwards_each(&network.strides),
             counts: convolutions,
             "n_conv_per_stage_decoder": network.decoder_convolutions,
             "conv_bias": true,

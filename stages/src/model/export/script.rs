@@ -5,7 +5,7 @@ use crate::model::graph::{Activation, Conv, Graph, Node, Op};
 
 /// The method `forward` for the class with this name. Several outputs are returned as a tuple.
 pub fn forward(graph: &Graph, class: &str) -> String {
-    let mut program = Program { text: String::new(), values: 0 };
+    let mut program = ScriptLines { text: String::new(), values: 0 };
     let mut names = vec![String::new(); graph.nodes.len()];
     for id in graph.order() {
         let node = &graph.nodes[id.0];
@@ -24,13 +24,13 @@ pub fn forward(graph: &Graph, class: &str) -> String {
     head + &program.text + &format!("    return {value}\n")
 }
 
-/// Program lines; each assigns a value to a name.
-struct Program {
+/// Lines of a program; each assigns a value to a name.
+struct ScriptLines {
     text: String,
     values: usize,
 }
 
-impl Program {
+impl ScriptLines {
     /// Appends a line that assigns `expression`; returns the new name.
     fn value(&mut self, expression: &str) -> String {
         let name = format!("x{}", self.values);

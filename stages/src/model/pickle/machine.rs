@@ -225,8 +225,7 @@ impl<'a> Machine<'a> {
         match (global, &arguments[..]) {
             (Global::OrderedDict, []) => self.stack.push(PickleNode::Dict(vec![])),
             (Global::Tensor, [storage, offset, shape, strides, ..]) => {
-                let view = self.view(*storage, None, *offset, *shape, *strides)?;
-                self.stack.push(PickleNode::Tensor(view));
+                self.tensor(*storage, None, [*offset, *shape, *strides])?;
             }
             (
                 Global::TypedTensor,
@@ -240,21 +239,12 @@ impl<'a> Machine<'a> {
                     PickleValue::Global(Global::Dtype(dtype)),
                     ..,
                 ],
-            ) => {
-                let view = self.view(*storage, Some(*dtype), *offset, *shape, *strides)?;
-                self.stack.push(PickleNode::Tensor(view));
-            }
+            ) => self.tensor(*storage, Some(*dtype), [*offset, *shape, *strides])?,
             (Global::Parameter | Global::Same, [first, ..]) => self.stack.put(*first),
             (Global::NumpyDtype, [PickleValue::Text(code), ..]) => {
                 self.stack.push(PickleNode::NumpyDtype(code));
             }
-            (Global::NumpyScalar, [dtype, bytes]) => {
-                let Some(PickleNode::NumpyDtype(code)) = self.stack.node(*dtype) else {
-                    return Err(Error::failed("a number of NumPy's without its type"));
-                };
-                let number = numpy::scalar(code, *bytes)?;
-                self.stack.put(number);
-            }
+            (Global::NumpyScalar, [dtype, bytes]) => self.numpy_scalar(*dtype, *bytes)?,
             _ => {
                 return Err(Error::failed(format!(
                     "{global:?} cannot take these {} arguments",
@@ -265,21 +255,30 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn view(
-        &self,
+    fn numpy_scalar(&mut self, dtype: PickleValue<'a>, bytes: PickleValue<'a>) -> Result<()> {
+        let Some(PickleNode::NumpyDtype(code)) = self.stack.node(dtype) else {
+            return Err(Error::failed("a number of NumPy's without its type"));
+        };
+        let number = numpy::scalar(code, bytes)?;
+        self.stack.put(number);
+        Ok(())
+    }
+
+    fn tensor(
+        &mut self,
         storage: PickleValue<'a>,
         dtype: Option<Dtype>,
-        offset: PickleValue<'a>,
-        shape: PickleValue<'a>,
-        strides: PickleValue<'a>,
-    ) -> Result<View> {
+        [offset, shape, strides]: [PickleValue<'a>; 3],
+    ) -> Result<()> {
         let Some(PickleNode::Storage(storage)) = self.stack.node(storage) else {
             return Err(Error::failed("a tensor without a storage"));
         };
         let dtype =
             dtype.or(storage.dtype).ok_or_else(|| Error::failed("a tensor of unknown numbers"))?;
         let (shape, strides) = (self.sides(shape)?, self.sides(strides)?);
-        View::new(*storage, dtype, natural(offset)?, shape, strides)
+        let view = View::new(*storage, dtype, natural(offset)?, shape, strides)?;
+        self.stack.push(PickleNode::Tensor(view));
+        Ok(())
     }
 
     fn sides(&self, value: PickleValue<'a>) -> Result<Vec<usize>> {

@@ -136,8 +136,8 @@ fn small_ending(text: &str) -> String {
     }
 }
 
-/// Where several cases are of one patient (a folder with several, or a shared first word): the
-/// pattern that keeps them on one side of the split.
+/// For patients with several cases (a folder with several, or a shared first word): the pattern
+/// that keeps them on one side of the split.
 pub(super) fn group(cases: &Matched, exclude: &[String]) -> Option<String> {
     let kept = cases.images[0].iter().filter(|(case, _)| !is_excluded(case, exclude));
     let owners: Vec<(&str, char)> =

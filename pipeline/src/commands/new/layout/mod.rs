@@ -1,9 +1,7 @@
-//! How a folder without a listing is understood: which files are images, which are labels, and
-//! which belong together.
+//! Understands a folder without a listing: finds its images and labels, and pairs them.
 //!
-//! `forms` is every way to read a name, `pair` chooses images and labels among them, `patterns`
-//! writes them as the kind `folder` reads them, `matched` is what these find, `trouble` says what
-//! was looked for where nothing fits.
+//! `forms` lists every way to read a name, `pair` chooses images and labels among them, `patterns`
+//! writes them as the kind `folder` reads them, `matched` is the result, `trouble` words a failure.
 
 mod forms;
 mod found;
@@ -26,7 +24,7 @@ use std::path::Path;
 const MANY: usize = 1500;
 /// Names that say nothing: at most so many folders or roles are looked at.
 const MOST_GROUPS: usize = 12;
-/// Of many, so many files of a folder and so many folders of a folder are looked at.
+/// Limits for large datasets: files of a folder and subfolders of a folder to look at.
 const OF_EACH: usize = 240;
 
 /// Reads the layout of a folder; `look` sees a file's voxels.
@@ -60,7 +58,8 @@ fn is_aside(file: &ImageFile) -> bool {
     matches!(top, "derivatives" | "sourcedata") && !says_label(file, 1)
 }
 
-/// All of them, or of many the first of each folder: names that sort alike belong together.
+/// All of them, or for large datasets the first of each folder: names that sort alike belong
+/// together.
 fn sample(images: &[ImageFile]) -> Vec<ImageFile> {
     if images.len() <= MANY {
         return images.to_vec();
@@ -136,7 +135,7 @@ fn of_groups(images: &[ImageFile], groups: &[Vec<usize>], look: &VoxelProbe) -> 
     Some(pairing.over(&kept, images))
 }
 
-/// Content of a group's first readable files; `None` where two of them disagree.
+/// Content of a group's first readable files; `None` if two of them disagree.
 fn verdict(images: &[ImageFile], group: &[usize], look: &VoxelProbe) -> Option<Look> {
     let mut seen = group.iter().take(6).filter_map(|at| look(&images[*at].path));
     let first = seen.next()?;

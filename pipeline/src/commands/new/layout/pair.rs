@@ -9,7 +9,7 @@ const TRIED: usize = 300;
 /// Words of images that were made from another image of the same case.
 const DERIVED: [&str; 10] =
     ["brain", "bet", "stripped", "preproc", "bias", "n4", "4d", "norm", "warped", "resampled"];
-/// Words of label files that are not the one to learn from, where there is a plainer one.
+/// Words of label files to be passed over for a plainer one.
 const SECONDARY: [&str; 14] = [
     "brain",
     "bet",
@@ -169,8 +169,8 @@ pub(super) fn roles_of(files: &[ImageFile]) -> Vec<Form> {
     roles
 }
 
-/// The files of one set of roles: forms with the same cases that have no file in common and
-/// together most of the files. For names that say nothing.
+/// The files of one set of roles: forms with the same cases, no common file, and together most of
+/// the files. For names without meaning.
 pub(super) fn twins(files: &[ImageFile]) -> Vec<Form> {
     let all: Vec<usize> = (0..files.len()).collect();
     let forms = forms(files, &all, &constant(files), &mut CaseNumbers::default());

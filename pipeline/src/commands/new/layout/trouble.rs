@@ -1,4 +1,4 @@
-//! Folders that could not be understood: what was looked for, what is there, what to write.
+//! Folders that could not be understood: the search, the files found, and the stage to write.
 
 use super::forms::{CASE, Form};
 use super::found::first_paths;
@@ -85,16 +85,19 @@ pub(super) fn rivals(folder: &Path, pairing: &Pairing, images: &[ImageFile]) -> 
         folder.display(),
         all.len()
     )];
-    let ending = |form: &Form| {
-        form.pairs.first().map_or("", |pair| images[pair.1 as usize].ending.as_str()).to_string()
-    };
-    let written = |form: &Form| format!("{}{}", form.text, ending(form));
-    let image = pairing.images.first().map(written).unwrap_or_default();
-    lines.extend(all.iter().take(3).map(|form| by_hand(folder, &image, &written(form))));
+    let image = pairing.images.first().map(|form| written(form, images)).unwrap_or_default();
+    let labels = all.iter().take(3).map(|form| written(form, images));
+    lines.extend(labels.map(|label| by_hand(folder, &image, &label)));
     if all.len() > 3 {
         lines.push(format!("and {} more", all.len() - 3));
     }
     Error::usage(lines.join("\n  "))
+}
+
+/// A form with the ending of its first file.
+fn written(form: &Form, images: &[ImageFile]) -> String {
+    let ending = form.pairs.first().map_or("", |pair| images[pair.1 as usize].ending.as_str());
+    format!("{}{ending}", form.text)
 }
 
 /// The stage as it would be written.

@@ -26,9 +26,6 @@ impl NnunetCheckpoint {
 
     fn of(pickle: &Pickle) -> Result<NnunetCheckpoint> {
         let root = pickle.root;
-        let missing = |key: &str| {
-            Error::failed(format!("has no '{key}': it is no checkpoint of nnU-Net v2's trainer"))
-        };
         let arguments = pickle.get(root, "init_args").ok_or_else(|| missing("init_args"))?;
         let Some(PickleValue::Text(configuration)) = pickle.get(arguments, "configuration") else {
             return Err(missing("init_args/configuration"));
@@ -49,6 +46,10 @@ impl NnunetCheckpoint {
             mirroring_axes,
         })
     }
+}
+
+fn missing(key: &str) -> Error {
+    Error::failed(format!("has no '{key}': it is no checkpoint of nnU-Net v2's trainer"))
 }
 
 fn numbers(pickle: &Pickle, list: PickleValue) -> Option<Vec<usize>> {
