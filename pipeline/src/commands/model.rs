@@ -179,10 +179,6 @@ fn only(run: &StoredRun) -> Result<&StageRecord> {
     }
 }
 
-fn has_model(stage: &StageRecord) -> bool {
-    stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
-}
-
 fn input(
     name: &str,
     path: impl Fn(&str) -> Result<PathBuf>,

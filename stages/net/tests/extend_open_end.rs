@@ -159,7 +159,8 @@ fn a_number_of_epochs_goes_on_from_there_and_a_rule_goes_on_from_a_number() {
     let more = json!({ "schedule": { "decay_last": 0.0, "warmup": 1 } });
     let begin = |name: &str, epochs| bench.task(name, "train", &params(epochs, &more), None);
     let (open, number) = (begin("open", rule(9, 18)), begin("number", json!(20)));
-    (finish(&open), finish(&number));
+    finish(&open);
+    finish(&number);
     let longer = extension(&bench, "to a number", &params(json!(20), &more), &open);
     finish(&longer);
     check_same(&longer, &number, "20 epochs");

@@ -130,8 +130,8 @@ fn network(model: &Task) -> GraphNetwork {
 /// Scores of an image by networks, each in its precision.
 fn scores(networks: &[(&GraphNetwork, Precision)], average: Average, image: &Tensor) -> Tensor {
     let networks = networks.iter();
-    let networks = networks
-        .map(|(network, precision)| InferenceNetwork { network: *network, precision: *precision });
+    let networks =
+        networks.map(|(network, precision)| InferenceNetwork { network, precision: *precision });
     let window = SlidingWindow {
         networks: networks.collect(),
         inference: Inference { average, ..Inference::default() },

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use support::bench::{Bench, finish, read};
 use tch::{Device, Kind, no_grad};
 use voxflow_net::classes::Classes;
+use voxflow_net::inference_network::InferenceNetwork;
 use voxflow_net::loss::loss;
 use voxflow_net::network::GraphNetwork;
 use voxflow_net::sliding_window::SlidingWindow;
@@ -41,12 +42,14 @@ fn of_last_weights(bench: &Bench, task: &Task) -> f64 {
     let last = weights::read(&task.draft.join("last.safetensors")).unwrap();
     weights::fill(&network, &last).unwrap();
     let window = SlidingWindow {
-        networks: vec![&network],
+        networks: vec![InferenceNetwork {
+            network: &network,
+            precision: params.validation_precision(),
+        }],
         inference: params.inference.clone(),
         roi: params.patch,
         device: Device::Cpu,
         room: None,
-        compute: Kind::Float,
         by_sigmoid: classes.has_regions(),
     };
     let of_case = |case: &voxflow_net::subset::PreparedCase| {

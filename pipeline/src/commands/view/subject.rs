@@ -73,7 +73,7 @@ fn without_stage(home: &Home, what: &str) -> Error {
     let run = runs::find(home, what).ok();
     let shown = run.and_then(|run| {
         let stages = run.record.stages.iter().rev();
-        let case = |stage: &StageRecord| Some(cases(&run, stage).ok()?.into_iter().next()?);
+        let case = |stage: &StageRecord| cases(&run, stage).ok()?.into_iter().next();
         stages.filter_map(|stage| Some((&stage.stage, case(stage)?))).next().map(|(stage, case)| {
             format!("'{what}' is a run: name a stage and a case of it, as '{what}/{stage}/{case}'")
         })
