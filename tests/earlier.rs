@@ -470,3 +470,20 @@ stages:
     assert!(shown.err.contains("'--set own.scripts.NAME=PATH' says where"), "{}", shown.err);
     assert!(!shown.err.contains("--data"), "it reads none: {}", shown.err);
 }
+
+#[test]
+fn a_need_that_is_not_known_is_the_only_mistake_told() {
+    let lab = Lab::new();
+    lab.run(TINY, &[], 0);
+    let text = "name: next
+stages:
+  listed: { uses: command, needs: [tiny/datset], with: { shell: 'ls ${inputs.dataset} > ${output}/a' } }
+  named: { uses: command, needs: { a: listed, b: gone }, with: { shell: 'ls ${inputs.a} ${inputs.b}' } }
+";
+    lab.write("next.yaml", text);
+    let shown = lab.voxflow(&["check", "next.yaml"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("did you mean 'tiny/dataset'?"), "{}", shown.err);
+    assert!(shown.err.contains("there is no stage 'gone'"), "{}", shown.err);
+    assert!(!shown.err.contains("no input has the role"), "{}", shown.err);
+}

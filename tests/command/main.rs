@@ -475,3 +475,35 @@ stages:
     assert_eq!(planned[0].1, 3, "cases that are gone");
     assert_eq!(planned, done);
 }
+
+#[test]
+fn whatever_a_program_leaves_in_its_folder_ends_its_own_stage_alone() {
+    let lab = Lab::new();
+    let closed =
+        "mkdir ${output}/d; echo 1 > ${output}/d/a; chmod 400 ${output}/d/a; chmod 500 ${output}/d";
+    let hidden =
+        "mkdir -p w/x; touch w/x/a; chmod 000 w/x w; echo 1 > ${output}/a; chmod 000 ${output}/a";
+    let text = format!(
+        "name: own
+stages:
+  closed: {{ uses: command, with: {{ shell: '{closed}' }} }}
+  hidden: {{ uses: command, with: {{ shell: '{hidden}' }} }}
+  gone: {{ uses: command, with: {{ shell: 'rm -r ${{output}}' }} }}
+  taken: {{ uses: command, with: {{ shell: 'mkdir ${{output}}/.voxflow-command; touch ${{output}}/.voxflow-command/a' }} }}
+  after: {{ uses: command, needs: [closed], with: {{ shell: 'cp ${{inputs.files}}/d/a ${{output}}/b' }} }}
+"
+    );
+    let run = lab.run(&text, &["--keep-going"], 1);
+    assert_eq!(
+        run.outcomes(),
+        "closed=made hidden=made gone=failed taken=failed after=made",
+        "{}",
+        run.value
+    );
+    let error = |stage: &str| run.stage(stage)["error"].as_str().unwrap_or_default().to_string();
+    assert!(error("gone").contains("removed the folder ${output}"), "{}", error("gone"));
+    assert!(error("taken").contains("'.voxflow-command', a name that"), "{}", error("taken"));
+    let drafts = fs::read_dir(lab.path(".voxflow/store-v1/drafts")).unwrap();
+    assert_eq!(drafts.count(), 0, "nothing is left of them");
+    assert_eq!(output(&run, "closed/d/a"), "1\n");
+}

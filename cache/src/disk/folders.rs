@@ -39,6 +39,28 @@ fn is_shared(folder: &Path) -> bool {
     fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & SHARED == SHARED)
 }
 
+/// Owner's rights to list, read and remove: of folders, of files.
+const OWN_FOLDERS: u32 = 0o700;
+const OWN_FILES: u32 = 0o400;
+
+/// Gives this user's programs access to a file or folder and all below it, whatever modes another
+/// program left there. Links are not followed.
+pub(super) fn open_up(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() && !metadata.is_file() {
+        return Ok(());
+    }
+    let wanted = if metadata.is_dir() { OWN_FOLDERS } else { OWN_FILES };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & wanted != wanted {
+        fs::set_permissions(path, Permissions::from_mode(mode | wanted))?;
+    }
+    if metadata.is_dir() {
+        fs::read_dir(path)?.try_for_each(|entry| open_up(&entry?.path()))?;
+    }
+    Ok(())
+}
+
 /// Creates a folder and missing parents, each shared like its parent.
 pub(super) fn make_folders(path: &Path) -> io::Result<()> {
     match make_folder(path) {
@@ -142,5 +164,21 @@ mod tests {
         fs::write(folder.path().join("file"), "").unwrap();
         assert!(make_folders(&folder.path().join("file")).is_err());
         assert!(make_folders(Path::new("")).is_err());
+    }
+
+    #[test]
+    fn what_nobody_may_read_is_opened_up_and_links_are_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let [below, file, outside] =
+            ["a/b", "a/b/file", "outside"].map(|name| folder.path().join(name));
+        fs::create_dir_all(&below).unwrap();
+        fs::write(&file, "x").unwrap();
+        fs::write(&outside, "x").unwrap();
+        std::os::unix::fs::symlink(&outside, folder.path().join("a/link")).unwrap();
+        for path in [&outside, &file, &below] {
+            fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+        }
+        open_up(&folder.path().join("a")).unwrap();
+        assert_eq!([&below, &file, &outside].map(|path| mode(path)), [0o700, 0o400, 0]);
     }
 }

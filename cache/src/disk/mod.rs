@@ -123,6 +123,11 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<bool> {
     PLAIN.rename_new(from, to)
 }
 
+/// Gives this user access to a folder and all below it, whatever modes a program left there.
+pub fn open_up(folder: &Path) -> Result<()> {
+    PLAIN.step("mode", "change the modes in", folder, || folders::open_up(folder))
+}
+
 /// Copies a file's bytes and mode.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     PLAIN.step("copy", "copy to", to, || fs::copy(from, to).map(drop))

@@ -146,7 +146,14 @@ fn read_only() -> Permissions {
 
 fn remove_any(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => match fs::remove_dir_all(path) {
+            // A program may have left folders to which nobody may write.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                folders::open_up(path).map_err(|_| error)?;
+                fs::remove_dir_all(path)
+            }
+            removed => removed,
+        },
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };

@@ -103,10 +103,21 @@ impl Workplace {
     /// The names of the files in the output folder.
     ///
     /// # Errors
-    /// Links, pipes and the like, which an artifact cannot hold.
+    /// Links, pipes and the like, which an artifact cannot hold; a folder that is gone.
     pub(super) fn files(&self) -> Result<BTreeSet<String>> {
-        let mut files = BTreeSet::new();
-        collect(&self.output(), "", &mut files)?;
+        let (output, mut files) = (self.output(), BTreeSet::new());
+        if !output.is_dir() {
+            return Err(Error::failed(
+                "the program removed the folder ${output}; have it write files below it",
+            ));
+        }
+        disk::open_up(&output)?;
+        if output.join(NAME).symlink_metadata().is_ok() {
+            return Err(Error::failed(format!(
+                "the program wrote '{NAME}', a name that voxflow uses; have it take another"
+            )));
+        }
+        collect(&output, "", &mut files)?;
         Ok(files)
     }
 
