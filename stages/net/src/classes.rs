@@ -3,7 +3,7 @@
 //! it is. The network's outputs are these classes, or regions of them.
 
 use crate::loss::LossTargets;
-use crate::sliding_window::SlidingWindow;
+use crate::sliding_window::{SlidingWindow, largest};
 use crate::volume_tensor::volume_tensor;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::dataset::{Label, Region, region};
@@ -121,16 +121,19 @@ impl Classes {
     /// Class indices (X, Y, Z), Uint8, of an image (1, C, X, Y, Z), on its device: the most likely
     /// class, the first of equals; or that of the last region more likely than not.
     pub fn segment(&self, window: &SlidingWindow, image: &Tensor) -> Tensor {
+        let size = image.size();
+        let held = window.held([2, 3, 4].map(|axis| size[axis] as usize), self.outputs());
         if !self.has_regions {
-            return window.classes(image);
+            return window.decided(image, held, true, largest);
         }
-        let scores = window.scores(image).squeeze_dim(0);
         let least = window.region_threshold();
-        let mut map = scores.get(0).zeros_like().to_kind(Kind::Uint8);
-        for (index, target) in (0i64..).zip(&self.targets) {
-            let _ = map.masked_fill_(&scores.get(index).gt(least), i64::from(target.class));
-        }
-        map
+        window.decided(image, held, false, |scores| {
+            let mut map = scores.get(0).zeros_like().to_kind(Kind::Uint8);
+            for (index, target) in (0i64..).zip(&self.targets) {
+                let _ = map.masked_fill_(&scores.get(index).gt(least), i64::from(target.class));
+            }
+            map
+        })
     }
 
     /// Replaces label values by class indices.

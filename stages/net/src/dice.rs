@@ -65,7 +65,7 @@ fn case_dice(
     window: &SlidingWindow,
 ) -> Result<Vec<Option<f64>>> {
     let (values, shape) = (case.label_values()?, case.image.shape());
-    let device = window.volume_device(values.len(), case.image.channels(), classes.outputs());
+    let device = window.volume_device(shape, case.image.channels(), classes.outputs());
     let prediction = classes.segment(window, &case.tensor_on(device)?);
     let reference = classes.tensor(values, shape, device);
     let counts = ConfusionMatrix::new(&prediction, &reference, classes);
