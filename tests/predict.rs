@@ -126,6 +126,30 @@ fn the_precision_of_the_command_line_is_taken_and_gives_the_same_labels_but_for_
 }
 
 #[test]
+fn label_maps_are_the_same_whether_scores_are_kept_whole_or_a_few_rows_of_them() {
+    let mut lab = lab();
+    lab.run(&workflow(), &["--until", "model", "--threads", "1"], 0);
+    for (way, more) in [("whole", None), ("rows", None), ("flipped", Some("--flips"))] {
+        lab.set("VOXFLOW_SCORES", if way == "rows" { way } else { "whole" });
+        let out = ["--model", "latest", "new", "--out", way].into_iter().chain(more);
+        let shown = predict(&lab, &out.collect::<Vec<_>>());
+        assert_eq!(shown.code, 0, "{}", shown.err);
+    }
+    // Volumes mirrored along x are kept whole all the same.
+    lab.set("VOXFLOW_SCORES", "rows");
+    let shown = predict(&lab, &["--model", "latest", "new", "--out", "mirrored", "--flips"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for case in 0..3 {
+        let file = format!("scan_{case}.nii.gz");
+        let map = read_label(&lab.path(&format!("rows/{file}")), &file, &[1]).expect("a map");
+        assert!(map.data.contains(&1), "something is found in {file}");
+        for (one, other) in [("whole", "rows"), ("flipped", "mirrored")] {
+            same(lab.path(&format!("{one}/{file}")), lab.path(&format!("{other}/{file}")));
+        }
+    }
+}
+
+#[test]
 fn an_image_unlike_the_training_cases_is_warned_of_and_one_like_them_is_not() {
     let lab = lab();
     let run = lab.run(CUBES, &["--until", "model", "--threads", "1"], 0);

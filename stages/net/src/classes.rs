@@ -3,7 +3,7 @@
 //! network's outputs are these classes, or regions of them.
 
 use crate::loss::LossTargets;
-use crate::sliding_window::{Outputs, SlidingWindow};
+use crate::sliding_window::{ScoredRows, SlidingWindow};
 use crate::volume_tensor::volume_tensor;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::dataset::{Label, Region, region};
@@ -121,21 +121,35 @@ impl Classes {
     /// Class indices (X, Y, Z), Uint8, of an image (1, C, X, Y, Z), on its device: the most likely
     /// class, the first of equals; or that of the last region more likely than not.
     pub fn segment(&self, window: &SlidingWindow, image: &Tensor) -> Tensor {
-        self.map_of(window, &window.outputs(image))
+        self.segment_and_show(window, image, |_| ())
     }
 
-    /// The same of what the window's networks said of the image.
-    pub fn map_of(&self, window: &SlidingWindow, outputs: &Outputs) -> Tensor {
-        if !self.has_regions {
-            return outputs.classes();
-        }
-        // Regions are decided by probabilities unless logits are averaged.
-        let scores = match outputs.are_logits && !window.scores_are_logits() {
-            true => outputs.values.sigmoid(),
-            false => outputs.values.shallow_clone(),
-        };
-        let scores = scores.squeeze_dim(0);
-        let least = window.region_threshold();
+    /// The same; `show` gets what the networks say of the image, some rows at a time, in order.
+    pub fn segment_and_show(
+        &self,
+        window: &SlidingWindow,
+        image: &Tensor,
+        mut show: impl FnMut(&ScoredRows),
+    ) -> Tensor {
+        let size = image.size();
+        let held = window.held([2, 3, 4].map(|axis| size[axis] as usize), self.outputs());
+        window.decided(image, held, |rows| {
+            show(rows);
+            if !self.has_regions {
+                return rows.classes();
+            }
+            // Regions are decided by probabilities unless logits are averaged.
+            let scores = match rows.are_logits && !window.scores_are_logits() {
+                true => window.probabilities(&rows.values, held),
+                false => rows.values.shallow_clone(),
+            };
+            self.map_of_regions(&scores.squeeze_dim(0), window.region_threshold())
+        })
+    }
+
+    /// Class indices (rows, Y, Z), Uint8, of the scores of regions (regions, rows, Y, Z): that of the
+    /// last region whose score is above `least`.
+    fn map_of_regions(&self, scores: &Tensor, least: f64) -> Tensor {
         let mut map = scores.get(0).zeros_like().to_kind(Kind::Uint8);
         for (index, target) in (0i64..).zip(&self.targets) {
             let _ = map.masked_fill_(&scores.get(index).gt(least), i64::from(target.class));

@@ -11,6 +11,7 @@ use crate::torch_flags::set_deterministic;
 use std::sync::Mutex;
 use voxflow_cache::Digest;
 use voxflow_stages::dataset::{Listing, Region};
+use voxflow_stages::image::Volume;
 use voxflow_stages::image::nifti::{write_label_in, write_volume_f32_in};
 use voxflow_stages::kinds::out_of_fold::OutOfFold;
 use voxflow_stages::metric::nnunet_summary::{self, CaseCounts, SUMMARY, VoxelCounts};
@@ -45,8 +46,18 @@ pub fn run(cx: &Context) -> Result<()> {
     let models = Mutex::new(models);
     let segment = |case: &PreparedCase| {
         let prepared = of_cached_case(cx, &subset, case, images)?;
-        let found = Segmentation::predict(&models, &prepared)?;
-        score(cx, &params, &facts, (case, images), &found)
+        let (map, probabilities) = match params.probabilities {
+            true => {
+                let found = Segmentation::predict(&models, &prepared)?;
+                (found.labels()?, Some(found.probabilities()?))
+            }
+            false => (Segmentation::label_map(&models, &prepared)?, None),
+        };
+        if let Some(all) = &probabilities {
+            let path = cx.create(&probability_file(&case.name))?;
+            write_volume_f32_in(&path, all, case.geometry.space.as_ref(), true)?;
+        }
+        score(cx, &params, &facts, (case, images), &map)
     };
     let cases = cx.each_case(&subset.cases, |case| &case.name, segment)?;
     let (scores, counts): (Vec<CaseScore>, Vec<CaseCounts>) = cases.into_iter().unzip();
@@ -79,21 +90,16 @@ fn facts(
     })
 }
 
-/// Writes a case's files, and scores it.
+/// Writes a case's label maps, and scores it.
 fn score(
     cx: &Context,
     params: &OutOfFold,
     facts: &OutOfFoldCases,
     (case, images): (&PreparedCase, ImageSource),
-    found: &Segmentation,
+    map: &Volume<u8>,
 ) -> Result<(CaseScore, CaseCounts)> {
     let (name, space) = (&case.name, case.geometry.space.as_ref());
-    let map = found.labels()?;
-    write_label_in(&cx.create(&prediction_file(name))?, &map, space, true)?;
-    if params.probabilities {
-        let path = cx.create(&probability_file(name))?;
-        write_volume_f32_in(&path, &found.probabilities()?, space, true)?;
-    }
+    write_label_in(&cx.create(&prediction_file(name))?, map, space, true)?;
     let reference = read_label(images.dataset, images.listing, case)?;
     write_label_in(&cx.create(&reference_file(name))?, &reference, space, true)?;
     let grid = map.grid();

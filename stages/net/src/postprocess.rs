@@ -87,7 +87,7 @@ impl ValidationCases<'_> {
             |case| &case.name,
             |case: &PreparedCase| {
                 let prepared = of_cached_case(self.cx, &self.subset, case, images)?;
-                let map = Segmentation::predict(models, &prepared)?.labels()?;
+                let map = Segmentation::label_map(models, &prepared)?;
                 let path = self.cx.create(&prediction_file(&case.name))?;
                 write_label_in(&path, &map, case.geometry.space.as_ref(), true)
             },

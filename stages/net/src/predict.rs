@@ -150,18 +150,31 @@ fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
         images.push(image);
         warnings.extend(words);
     }
-    let found = Segmentation::predict_told(item.models, &images, item.told)?;
-    let (labels, packed) = (found.labels()?, params.suffix().ends_with(".gz"));
+    let (labels, probabilities) = segment(params, item, &images)?;
+    let packed = params.suffix().ends_with(".gz");
     let [path_of_labels, path_of_probabilities] =
         FILES.map(|(name, _)| folder.join(format!("{name}{}", params.suffix())));
     let space = images.first().and_then(|first| first.geometry.space.as_ref());
     nifti::write_label_in(&path_of_labels, &labels, space, packed)?;
-    if params.probabilities {
-        let all = found.probabilities()?;
+    if let Some(all) = probabilities {
         nifti::write_volume_f32_in(&path_of_probabilities, &all, space, packed)?;
     }
     let facts = PredictionFacts { volumes_ml: volumes_ml(&labels, &card), warnings };
     write_json(&folder.join(FACTS), &facts)
+}
+
+/// The label map, and the probabilities if they are asked for: all scores are kept for them.
+fn segment(
+    params: &Predict,
+    item: &ImageItem,
+    images: &[PreparedImage],
+) -> Result<(Volume<u8>, Option<Volume<f32>>)> {
+    if !params.probabilities {
+        let labels = Segmentation::label_map_told(item.models, images, item.told)?;
+        return Ok((labels, None));
+    }
+    let found = Segmentation::predict_told(item.models, images, item.told)?;
+    Ok((found.labels()?, Some(found.probabilities()?)))
 }
 
 /// The volume of each label, or of each region.

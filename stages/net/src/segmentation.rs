@@ -3,11 +3,13 @@
 use crate::classes::Classes;
 use crate::ensemble::{ConfigurationNetworks, Ensemble};
 use crate::failure::{catch_panic, inject_fault};
+use crate::sliding_window::HeldRows;
 use crate::volume_tensor::floats;
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Tensor};
 use voxflow_stages::dataset::{Label, Region};
-use voxflow_stages::image::invert::Inverter;
+use voxflow_stages::image::invert::{Decision, Inverter};
+use voxflow_stages::image::invert_rows::RowInverter;
 use voxflow_stages::image::{Geometry, Volume};
 use voxflow_stages::metric::post_processing::{self, Steps};
 use voxflow_stages::model::ensemble::{label_map, mean_of};
@@ -39,8 +41,31 @@ pub struct Segmentation {
 }
 
 impl Segmentation {
-    /// Predicts an image, prepared for each configuration in order. The lock lets one image at a
-    /// time through the networks, which keep all threads busy by themselves.
+    /// The label map of an image on its original grid, after the models' post-processing. Of many
+    /// scores of a single configuration a few rows are in memory at a time.
+    pub fn label_map(models: &Mutex<Ensemble>, images: &[PreparedImage]) -> Result<Volume<u8>> {
+        Segmentation::label_map_told(models, images, &|_, _| {})
+    }
+
+    /// The same; `told` hears the windows done and all, after each batch.
+    pub fn label_map_told(
+        models: &Mutex<Ensemble>,
+        images: &[PreparedImage],
+        told: &dyn Fn(u64, u64),
+    ) -> Result<Volume<u8>> {
+        let (by_rows, keep_largest) = {
+            let models = models.lock().unwrap_or_else(PoisonError::into_inner);
+            (labels_by_rows(&models, images, told)?, models.keep_largest.clone())
+        };
+        let Some(mut map) = by_rows else {
+            return Segmentation::predict_told(models, images, told)?.labels();
+        };
+        post_processing::apply(&mut map.data, map.shape, &keep_largest);
+        Ok(map)
+    }
+
+    /// Predicts an image, prepared for each configuration in order, and keeps all scores. The lock
+    /// lets one image at a time through the networks, which keep all threads busy by themselves.
     pub fn predict(models: &Mutex<Ensemble>, images: &[PreparedImage]) -> Result<Segmentation> {
         Segmentation::predict_told(models, images, &|_, _| {})
     }
@@ -94,6 +119,56 @@ impl Segmentation {
     }
 }
 
+/// The label map on the original grid, before post-processing, if scores are decided by rows.
+fn labels_by_rows(
+    models: &Ensemble,
+    images: &[PreparedImage],
+    told: &dyn Fn(u64, u64),
+) -> Result<Option<Volume<u8>>> {
+    let ([configuration], [PreparedImage { image, geometry }]) =
+        (&models.configurations[..], images)
+    else {
+        return Ok(None);
+    };
+    let (window, classes) = (configuration.sliding_window()?, &models.classes);
+    let (shape, outputs) = (shape_of(image), classes.outputs());
+    let held = window.held(shape, outputs);
+    if held == HeldRows::All {
+        return Ok(None);
+    }
+    let device = window.volume_device(shape, image.size()[1] as usize, outputs);
+    let decision = decision(classes, window.scores_are_logits());
+    let mut found = RowInverter::new(Inverter::new(geometry)?, decision, outputs)?;
+    catch_panic(|| {
+        inject_fault();
+        window.each_rows(&image.to_device(device), held, told, |rows| {
+            let scores = floats(&rows.to_device(Device::Cpu).contiguous())?.to_vec();
+            // Not in memory twice while slabs are decided.
+            drop(rows);
+            found.add(scores)
+        })
+    })?;
+    let mut map = found.finish()?;
+    classes.to_values(&mut map.data);
+    Ok(Some(map))
+}
+
+/// The rule by which scores become classes.
+fn decision(classes: &Classes, are_logits: bool) -> Decision {
+    match classes.has_regions() {
+        true => {
+            let least = if are_logits { 0.0 } else { 0.5 };
+            Decision::Regions { least, values: classes.written() }
+        }
+        false => Decision::Largest,
+    }
+}
+
+/// X, Y, Z of (1, C, X, Y, Z).
+fn shape_of(image: &Tensor) -> [usize; 3] {
+    [2, 3, 4].map(|axis| image.size()[axis] as usize)
+}
+
 fn scores(
     configuration: &ConfigurationNetworks,
     image: &Tensor,
@@ -103,9 +178,8 @@ fn scores(
 ) -> Result<Scores> {
     let (scores, are_logits) = catch_panic(|| {
         inject_fault();
-        let (window, size) = (configuration.sliding_window()?, image.size());
-        let voxels = size[2..].iter().product::<i64>() as usize;
-        let device = window.volume_device(voxels, size[1] as usize, outputs);
+        let (window, channels) = (configuration.sliding_window()?, image.size()[1] as usize);
+        let device = window.volume_device(shape_of(image), channels, outputs);
         let scores = window.scores_told(&image.to_device(device), told).to_device(Device::Cpu);
         Ok((scores.contiguous(), window.scores_are_logits()))
     })?;
@@ -116,13 +190,8 @@ impl Scores {
     /// The label map on the original grid.
     fn labels(&self, classes: &Classes) -> Result<Volume<u8>> {
         let scores = floats(&self.scores)?;
-        let mut map = match classes.has_regions() {
-            true => {
-                let least = if self.are_logits { 0.0 } else { 0.5 };
-                self.inverter.regions(scores, least, &classes.written())?
-            }
-            false => self.inverter.labels(scores, classes.count())?,
-        };
+        let decision = decision(classes, self.are_logits);
+        let mut map = self.inverter.decided(scores, classes.outputs(), &decision)?;
         classes.to_values(&mut map.data);
         Ok(map)
     }

@@ -40,7 +40,7 @@ pub fn run(cx: &Context) -> Result<()> {
         ImageSource { dataset, listing: &listing, preparations: &preparations, prepares_images };
     let segment = |case: &PreparedCase| {
         let prepared = of_cached_case(cx, &subset, case, images)?;
-        let prediction = Segmentation::predict(&models, &prepared)?.labels()?;
+        let prediction = Segmentation::label_map(&models, &prepared)?;
         let path = cx.create(&prediction_file(&case.name))?;
         write_label_in(&path, &prediction, case.geometry.space.as_ref(), true)?;
         let reference = read_label(dataset, &listing, case)?;

@@ -53,8 +53,8 @@ fn score(
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
         let prediction = catch_panic(|| {
             let (window, classes) = (models.sliding_window()?, &models.classes);
-            let (voxels, channels) = (shape.iter().product(), case.image.channels());
-            let device = window.volume_device(voxels, channels, classes.outputs());
+            let channels = case.image.channels();
+            let device = window.volume_device(shape, channels, classes.outputs());
             Ok(classes.volume(&classes.segment(&window, &case.tensor_on(device)?)))
         })?;
         (prediction, models.card.regions.clone())

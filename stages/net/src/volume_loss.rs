@@ -1,7 +1,7 @@
 //! The loss of whole volumes, for validation.
 
 use crate::loss::{Compared, LossTargets, dice, focal, joined, mean_of_largest};
-use crate::sliding_window::Outputs;
+use crate::sliding_window::ScoredRows;
 use tch::{Kind, Tensor, no_grad};
 use voxflow_stages::image::prepared::OUTSIDE;
 use voxflow_stages::model::{LossParams, VoxelLoss};
@@ -11,46 +11,57 @@ const SLAB: i64 = 1 << 22;
 /// Probabilities are kept this far from 0, and those of regions from 1, for their logarithms.
 const CERTAIN: f64 = 1e-7;
 
-/// The loss of a whole volume: what networks said of it against its classes (X, Y, Z; Uint8), as
-/// the loss of a batch that is the volume. Sums are taken slab by slab, so that nothing beside the
-/// outputs becomes as large as these.
-pub fn of_volume(
-    settings: &LossParams,
-    targets: &LossTargets,
-    outputs: &Outputs,
-    classes: &Tensor,
-) -> f64 {
-    in_slabs(SLAB, settings, targets, outputs, classes)
+/// The loss of a whole volume, as the loss of a batch that is the volume. Its rows come one after the
+/// other; sums are taken slab by slab, so that nothing beside them becomes as large as they are.
+pub struct VolumeLoss<'a> {
+    settings: &'a LossParams,
+    targets: &'a LossTargets,
+    /// The reference (X, Y, Z), Uint8.
+    classes: &'a Tensor,
+    /// Numbers in a slab; it has a layer at least.
+    slab: i64,
+    /// Rows so far.
+    done: i64,
+    sums: VolumeSums,
 }
 
-/// The same in slabs of so many numbers, or of one layer.
-fn in_slabs(
-    slab: i64,
-    settings: &LossParams,
-    targets: &LossTargets,
-    outputs: &Outputs,
-    classes: &Tensor,
-) -> f64 {
-    no_grad(|| {
-        let size = outputs.values.size();
-        let thickness = (slab / (size[1] * size[3] * size[4]).max(1)).max(1) as usize;
-        let mut sums = VolumeSums::default();
-        for start in (0..size[2]).step_by(thickness) {
-            let count = (size[2] - start).min(thickness as i64);
-            let slab = outputs.values.narrow(2, start, count).to_kind(Kind::Float);
-            let logits = match (outputs.are_logits, targets.regions.is_empty()) {
-                (true, _) => slab,
-                (false, true) => slab.clamp_min(CERTAIN).log(),
-                (false, false) => slab.logit(CERTAIN),
-            };
-            let labels = classes.narrow(0, start, count).unsqueeze(0).unsqueeze(0);
-            // Values that are no label are background, as in patches.
-            let labels = labels.masked_fill(&labels.eq(i64::from(OUTSIDE)), 0i64);
-            let compared = Compared::new(targets, &logits, &labels.to_kind(Kind::Int64));
-            sums.add(settings, &compared);
-        }
-        sums.loss(settings).double_value(&[])
-    })
+impl<'a> VolumeLoss<'a> {
+    pub fn new(
+        settings: &'a LossParams,
+        targets: &'a LossTargets,
+        classes: &'a Tensor,
+    ) -> VolumeLoss<'a> {
+        let sums = VolumeSums::default();
+        VolumeLoss { settings, targets, classes, slab: SLAB, done: 0, sums }
+    }
+
+    /// Takes what networks say of the next rows.
+    pub fn add(&mut self, rows: &ScoredRows) {
+        no_grad(|| {
+            let size = rows.values.size();
+            let thickness = (self.slab / (size[1] * size[3] * size[4]).max(1)).max(1);
+            for start in (0..size[2]).step_by(thickness as usize) {
+                let count = (size[2] - start).min(thickness);
+                let slab = rows.values.narrow(2, start, count).to_kind(Kind::Float);
+                let logits = match (rows.are_logits, self.targets.regions.is_empty()) {
+                    (true, _) => slab,
+                    (false, true) => slab.clamp_min(CERTAIN).log(),
+                    (false, false) => slab.logit(CERTAIN),
+                };
+                let labels = self.classes.narrow(0, self.done, count).unsqueeze(0).unsqueeze(0);
+                // Values that are no label are background, as in patches.
+                let labels = labels.masked_fill(&labels.eq(i64::from(OUTSIDE)), 0i64);
+                let compared = Compared::new(self.targets, &logits, &labels.to_kind(Kind::Int64));
+                self.sums.add(self.settings, &compared);
+                self.done += count;
+            }
+        })
+    }
+
+    /// The loss of all rows.
+    pub fn value(&self) -> f64 {
+        no_grad(|| self.sums.loss(self.settings).double_value(&[]))
+    }
 }
 
 /// What the parts of a volume come to, in fp64.
@@ -134,11 +145,16 @@ mod tests {
         Tensor::randn([1, outputs, SIDE, SIDE, SIDE], (Kind::Float, Device::Cpu))
     }
 
-    /// The loss in slabs of one layer, and that of the volume as a batch.
-    fn both(settings: &LossParams, targets: &LossTargets, outputs: Outputs) -> [f64; 2] {
+    /// The loss in slabs of one layer, given in two pieces, and that of the volume as a batch.
+    fn both(settings: &LossParams, targets: &LossTargets, outputs: ScoredRows) -> [f64; 2] {
         let classes = classes();
-        let layer = SIDE * SIDE * outputs.values.size()[1];
-        let found = in_slabs(layer, settings, targets, &outputs, &classes);
+        let slab = SIDE * SIDE * outputs.values.size()[1];
+        let mut loss = VolumeLoss { slab, ..VolumeLoss::new(settings, targets, &classes) };
+        for (start, count) in [(0, 3), (3, SIDE - 3)] {
+            let values = outputs.values.narrow(2, start, count);
+            loss.add(&ScoredRows { values, are_logits: outputs.are_logits });
+        }
+        let found = loss.value();
         let labels = classes.to_kind(Kind::Int64).reshape([1, 1, SIDE, SIDE, SIDE]);
         let logits = match (outputs.are_logits, targets.regions.is_empty()) {
             (true, _) => outputs.values,
@@ -166,7 +182,7 @@ mod tests {
                     };
                     for (values, are_logits) in [(logits, true), (probabilities, false)] {
                         let [found, wanted] =
-                            both(&settings, targets, Outputs { values, are_logits });
+                            both(&settings, targets, ScoredRows { values, are_logits });
                         assert!((found - wanted).abs() < 1e-5, "{name}: {found}, not {wanted}");
                     }
                 }
@@ -179,8 +195,12 @@ mod tests {
         let (settings, targets) = (LossParams::default(), LossTargets::default());
         let classes = classes();
         let strange = classes.masked_fill(&classes.eq(0), i64::from(OUTSIDE));
-        let outputs = Outputs { values: drawn(3), are_logits: true };
-        let of = |classes: &Tensor| of_volume(&settings, &targets, &outputs, classes);
+        let outputs = ScoredRows { values: drawn(3), are_logits: true };
+        let of = |classes: &Tensor| {
+            let mut loss = VolumeLoss::new(&settings, &targets, classes);
+            loss.add(&outputs);
+            loss.value()
+        };
         assert_eq!(of(&strange), of(&classes));
     }
 }

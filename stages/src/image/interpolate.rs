@@ -30,6 +30,24 @@ impl Number for u8 {
     }
 }
 
+/// Source data, a plane of the slowest axis at a time.
+pub trait Planes<T>: Sync {
+    /// The plane of this index.
+    fn plane(&self, index: usize) -> &[T];
+}
+
+/// Planes that lie one after another.
+struct WholeSource<'a, T> {
+    values: &'a [T],
+    plane: usize,
+}
+
+impl<T: Sync> Planes<T> for WholeSource<'_, T> {
+    fn plane(&self, index: usize) -> &[T] {
+        &self.values[index * self.plane..][..self.plane]
+    }
+}
+
 /// Interpolates data stored in a given axis order.
 pub struct Interpolator<'a> {
     map: &'a GridMap,
@@ -75,6 +93,17 @@ impl<'a> Interpolator<'a> {
         out: &mut [f32],
         finish: impl Fn(usize, &mut [f32]),
     ) {
+        self.linear_of_planes(&self.whole(source), slabs, out, finish);
+    }
+
+    /// The same of planes, of which those of [`Interpolator::planes_of`] the slabs are asked for.
+    pub fn linear_of_planes<T: Number>(
+        &self,
+        source: &impl Planes<T>,
+        slabs: Range<usize>,
+        out: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]),
+    ) {
         let GridMapping::Parallel(_) = &self.map.map else {
             let size = self.map.slab(self.order).max(1);
             for (slab, out) in slabs.zip(out.chunks_exact_mut(size)) {
@@ -89,6 +118,42 @@ impl<'a> Interpolator<'a> {
             return;
         };
         self.linear_parallel(source, slabs, out, finish);
+    }
+
+    /// The planes of the slowest source axis that a slab's trilinear values are made of: the range
+    /// from the first to the last, empty if there are none.
+    pub fn planes_of(&self, slab: usize) -> Range<usize> {
+        let taps = &self.taps[2];
+        let used = match &self.map.map {
+            GridMapping::Oblique(oblique) => return self.planes_around(oblique, slab),
+            GridMapping::Same => vec![self.nearest[2][slab]],
+            GridMapping::Parallel(_) => vec![
+                (taps.low_weight[slab] != 0.0).then_some(taps.low[slab]),
+                (taps.high_weight[slab] != 0.0).then_some(taps.high[slab]),
+            ],
+        };
+        range_of(used.into_iter().flatten())
+    }
+
+    /// The same on an oblique grid: positions are largest and smallest at a slab's corners.
+    fn planes_around(&self, oblique: &Oblique, slab: usize) -> Range<usize> {
+        let [fast, middle, slow] = self.order;
+        let corner = |number: usize| {
+            let mut voxel = [0; 3];
+            voxel[slow] = slab;
+            voxel[fast] = (number & 1) * (self.map.target[fast] - 1);
+            voxel[middle] = (number >> 1) * (self.map.target[middle] - 1);
+            oblique.position(voxel)[slow].floor()
+        };
+        let lows = [0, 1, 2, 3].map(corner);
+        let first = lows.iter().copied().fold(f64::INFINITY, f64::min);
+        let last = lows.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 1.0;
+        let side = AxisSide::of(self.map, slow);
+        range_of((first as usize..=last as usize).filter_map(|index| side.inside(index as f64)))
+    }
+
+    fn whole<'s, T>(&self, values: &'s [T]) -> WholeSource<'s, T> {
+        WholeSource { values, plane: self.stride[self.order[2]] }
     }
 
     /// Indices of the source's axes (x, y, z) used by nearest-neighbour values, on parallel grids.
@@ -111,22 +176,28 @@ impl<'a> Interpolator<'a> {
     }
 
     /// Nearest values in the slowest axis's slabs `slabs`.
-    pub fn nearest<T: Copy + Default>(&self, source: &[T], slabs: Range<usize>, out: &mut [T]) {
-        self.nearest_of(source, slabs, out, |value| value);
+    pub fn nearest<T: Copy + Default + Sync>(
+        &self,
+        source: &[T],
+        slabs: Range<usize>,
+        out: &mut [T],
+    ) {
+        self.nearest_of(&self.whole(source), slabs, out, |value| value);
     }
 
     /// The same, each value through `convert`.
     fn nearest_of<S: Copy, T: Copy + Default>(
         &self,
-        source: &[S],
+        source: &impl Planes<S>,
         slabs: Range<usize>,
         out: &mut [T],
         convert: impl Fn(S) -> T,
     ) {
-        let value =
-            |index: Option<usize>| index.map_or_else(T::default, |index| convert(source[index]));
         if let GridMapping::Oblique(oblique) = &self.map.map {
-            self.walk(oblique, slabs, out, |p| value(self.index(p.map(f64::round_ties_even))));
+            self.walk(oblique, slabs, out, |p| {
+                let place = self.place(p.map(f64::round_ties_even));
+                place.map_or_else(T::default, |(plane, at)| convert(source.plane(plane)[at]))
+            });
             return;
         }
         let [fast, middle, slow] = &self.nearest;
@@ -137,7 +208,7 @@ impl<'a> Interpolator<'a> {
                 out.fill(T::default());
                 continue;
             };
-            let row = &source[slow as usize * step[2] + middle as usize * step[1]..][..step[1]];
+            let row = &source.plane(slow as usize)[middle as usize * step[1]..][..step[1]];
             for (slot, index) in out.iter_mut().zip(fast) {
                 *slot = index.map_or_else(T::default, |index| convert(row[index as usize]));
             }
@@ -148,7 +219,7 @@ impl<'a> Interpolator<'a> {
     /// next.
     fn linear_parallel<T: Number>(
         &self,
-        source: &[T],
+        source: &impl Planes<T>,
         slabs: Range<usize>,
         out: &mut [f32],
         finish: impl Fn(usize, &mut [f32]),
@@ -184,7 +255,7 @@ impl<'a> Interpolator<'a> {
     /// already. `mixed` has room for one source row.
     fn plane<T: Number>(
         &self,
-        source: &[T],
+        source: &impl Planes<T>,
         index: u32,
         (held, plane): &mut (Option<u32>, Vec<f32>),
         mixed: &mut [f32],
@@ -195,8 +266,8 @@ impl<'a> Interpolator<'a> {
         *held = Some(index);
         let [fast, middle, _] = &self.taps;
         let width = self.map.source[self.order[0]];
-        let base = index as usize * width * self.map.source[self.order[1]];
-        let row = |index: u32| &source[base + index as usize * width..][..width];
+        let source = source.plane(index as usize);
+        let row = |index: u32| &source[index as usize * width..][..width];
         for (line, out) in plane.chunks_exact_mut(fast.low.len().max(1)).enumerate() {
             let (low, high) = (row(middle.low[line]), row(middle.high[line]));
             blend(low, middle.low_weight[line], high, middle.high_weight[line], mixed);
@@ -232,7 +303,7 @@ impl<'a> Interpolator<'a> {
     }
 
     /// The trilinear value at a position of the source's whole grid.
-    fn gather<T: Number>(&self, source: &[T], position: [f64; 3]) -> f32 {
+    fn gather<T: Number>(&self, source: &impl Planes<T>, position: [f64; 3]) -> f32 {
         let low = position.map(f64::floor);
         let mut sum = 0.0;
         for corner in 0..8 {
@@ -245,9 +316,9 @@ impl<'a> Interpolator<'a> {
                 voxel[axis] += f64::from(u8::from(high));
             }
             if weight != 0.0
-                && let Some(index) = self.index(voxel)
+                && let Some((plane, at)) = self.place(voxel)
             {
-                sum += f64::from(source[index].float()) * weight;
+                sum += f64::from(source.plane(plane)[at].float()) * weight;
             }
         }
         sum as f32
@@ -255,11 +326,24 @@ impl<'a> Interpolator<'a> {
 
     /// The data index for a voxel on the source's whole grid, if kept.
     fn index(&self, voxel: [f64; 3]) -> Option<usize> {
-        (0..3).try_fold(0, |index, axis| {
-            let at = AxisSide::of(self.map, axis).inside(voxel[axis])?;
-            Some(index + at as usize * self.stride[axis])
-        })
+        self.place(voxel).map(|(plane, at)| plane * self.stride[self.order[2]] + at)
     }
+
+    /// The same as the plane's index and the place within the plane.
+    fn place(&self, voxel: [f64; 3]) -> Option<(usize, usize)> {
+        let [fast, middle, slow] = self.order;
+        let inside = |axis: usize| AxisSide::of(self.map, axis).inside(voxel[axis]);
+        let (fast, line, plane) = (inside(fast)?, inside(middle)?, inside(slow)?);
+        Some((plane as usize, fast as usize + line as usize * self.stride[middle]))
+    }
+}
+
+/// From the smallest to the largest index.
+fn range_of(indices: impl Iterator<Item = u32>) -> Range<usize> {
+    let ends = indices.fold(None, |ends: Option<(u32, u32)>, index| {
+        Some(ends.map_or((index, index), |(least, most)| (least.min(index), most.max(index))))
+    });
+    ends.map_or(0..0, |(least, most)| least as usize..most as usize + 1)
 }
 
 /// An axis in the source's data.

@@ -5,7 +5,7 @@
 //! oriented grid, the largest class, then the file's own order of axes. A resized grid goes back as
 //! nnU-Net's does: resized to the non-zero box, background around it. Classes are compared a few
 //! slabs at a time, so that memory beyond the probabilities themselves does not grow with their
-//! number.
+//! number; [`crate::image::invert_rows`] does not need all of these at once either.
 
 use crate::error::{Error, Result};
 use crate::image::affine::{IDENTITY, multiply};
@@ -16,6 +16,63 @@ use crate::image::resample::{Resampler, StorageOrder, X_FASTEST, Z_FASTEST};
 use crate::image::resize::Resizer;
 use crate::image::spacing::Grid;
 use crate::image::{Geometry, Volume};
+
+/// The rule by which scores become labels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// The class with the largest score, the first if equal.
+    Largest,
+    /// Where a region's score exceeds `least` its value is written, one region after the other.
+    Regions {
+        /// Scores above it count.
+        least: f32,
+        /// The value of each region.
+        values: Vec<u8>,
+    },
+}
+
+impl Decision {
+    /// Decides some voxels, whose labels are 0 so far. `scores` writes those of a class or region.
+    pub(super) fn fill(
+        &self,
+        labels: &mut [u8],
+        channels: usize,
+        scores: impl Fn(usize, &mut [f32]),
+    ) {
+        let mut own = vec![0.0; labels.len()];
+        match self {
+            Decision::Largest => {
+                let mut best = vec![0.0; labels.len()];
+                scores(0, &mut best);
+                for class in 1..channels {
+                    scores(class, &mut own);
+                    for ((label, best), own) in labels.iter_mut().zip(&mut best).zip(&own) {
+                        if *own > *best {
+                            (*label, *best) = (class as u8, *own);
+                        }
+                    }
+                }
+            }
+            Decision::Regions { least, values } => {
+                for (region, value) in values.iter().enumerate() {
+                    scores(region, &mut own);
+                    let within = labels.iter_mut().zip(&own).filter(|(_, own)| **own > *least);
+                    within.for_each(|(label, _)| *label = *value);
+                }
+            }
+        }
+    }
+
+    /// Errors if a label map cannot hold so many classes.
+    pub(super) fn check(&self, channels: usize) -> Result<()> {
+        match self {
+            Decision::Largest if channels > 256 => {
+                Err(Error::failed(format!("{channels} classes do not fit a label map; 256 do")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Brings results back to the image's own grid.
 #[derive(Clone, Debug)]
@@ -50,48 +107,37 @@ impl Inverter {
         })
     }
 
-    /// The label map on the image's own grid: the class with the largest probability, the first if
-    /// equal. `probabilities` is (C, X, Y, Z) on the prepared volume, z fastest (a contiguous
-    /// tensor). Any monotonic scores will do if 0 means "nothing" or there was no foreground crop.
-    pub fn labels(&self, probabilities: &[f32], classes: usize) -> Result<Volume<u8>> {
-        let voxels = self.check(probabilities.len(), classes)?;
-        if classes > 256 {
-            return Err(Error::failed(format!("{classes} classes do not fit a label map; 256 do")));
-        }
+    /// The label map on the image's own grid, of the scores (C, X, Y, Z) of classes or regions on
+    /// the prepared volume, z fastest (a contiguous tensor). Any monotonic scores will do if 0 means
+    /// "nothing" or there was no foreground crop.
+    pub fn decided(
+        &self,
+        scores: &[f32],
+        channels: usize,
+        decision: &Decision,
+    ) -> Result<Volume<u8>> {
+        let voxels = self.check(scores.len(), channels)?;
+        decision.check(channels)?;
         let mut labels = vec![0u8; self.part.shape().iter().product()];
         self.resampler.in_slabs(&mut labels, Z_FASTEST, |slabs, labels, plan| {
-            let (mut best, mut rival) = (vec![0.0; labels.len()], vec![0.0; labels.len()]);
-            for (class, channel) in probabilities.chunks_exact(voxels).enumerate() {
-                if class == 0 {
-                    plan.linear(channel, slabs.clone(), &mut best);
-                    continue;
-                }
-                plan.linear(channel, slabs.clone(), &mut rival);
-                for ((label, best), rival) in labels.iter_mut().zip(&mut best).zip(&rival) {
-                    if *rival > *best {
-                        (*label, *best) = (class as u8, *rival);
-                    }
-                }
-            }
+            decision.fill(labels, channels, |channel, out| {
+                plan.linear(&scores[channel * voxels..][..voxels], slabs.clone(), out);
+            });
         });
         Ok(self.turned_back(labels, Z_FASTEST))
     }
 
+    /// The class with the largest of probabilities (C, X, Y, Z) on the image's own grid, the first
+    /// if equal, as in [`Inverter::decided`].
+    pub fn labels(&self, probabilities: &[f32], classes: usize) -> Result<Volume<u8>> {
+        self.decided(probabilities, classes, &Decision::Largest)
+    }
+
     /// The map of regions on the image's own grid: where a region's score exceeds `least` its value
-    /// is written, one region after the other. `scores` is (R, X, Y, Z), as in
-    /// [`Inverter::labels`].
+    /// is written, one region after the other, as in [`Inverter::decided`].
     pub fn regions(&self, scores: &[f32], least: f32, values: &[u8]) -> Result<Volume<u8>> {
-        let voxels = self.check(scores.len(), values.len())?;
-        let mut labels = vec![0u8; self.part.shape().iter().product()];
-        self.resampler.in_slabs(&mut labels, Z_FASTEST, |slabs, labels, plan| {
-            let mut score = vec![0.0; labels.len()];
-            for (channel, value) in scores.chunks_exact(voxels).zip(values) {
-                plan.linear(channel, slabs.clone(), &mut score);
-                let within = labels.iter_mut().zip(&score).filter(|(_, score)| **score > least);
-                within.for_each(|(label, _)| *label = *value);
-            }
-        });
-        Ok(self.turned_back(labels, Z_FASTEST))
+        let decision = Decision::Regions { least, values: values.into() };
+        self.decided(scores, values.len(), &decision)
     }
 
     /// One class's probability on the image's own grid. `probability` is (X, Y, Z) on the prepared
@@ -108,7 +154,15 @@ impl Inverter {
         Ok(self.turned_back(self.resampler.nearest(labels, X_FASTEST), X_FASTEST))
     }
 
-    fn turned_back<T: Copy + Default>(&self, data: Vec<T>, order: StorageOrder) -> Volume<T> {
+    pub(super) fn resampler(&self) -> &Resampler {
+        &self.resampler
+    }
+
+    pub(super) fn turned_back<T: Copy + Default>(
+        &self,
+        data: Vec<T>,
+        order: StorageOrder,
+    ) -> Volume<T> {
         let data = placed(data, &self.part, self.oriented_shape, order);
         let mut stride = [1; 3];
         stride[order[1]] = self.oriented_shape[order[0]];

@@ -15,6 +15,7 @@ pub mod intensity;
 pub mod intensity_distribution;
 pub mod interpolate;
 pub mod invert;
+pub mod invert_rows;
 mod label_resize;
 pub mod losses;
 pub mod nifti;

@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::image::grid_map::{GridMap, GridMapping};
 pub use crate::image::grid_map::{StorageOrder, X_FASTEST, Z_FASTEST};
+pub use crate::image::interpolate::Planes;
 use crate::image::interpolate::{Interpolator, Number};
 use crate::image::spacing::Grid;
 use rayon::prelude::*;
@@ -156,12 +157,52 @@ impl Resampler {
         order: StorageOrder,
         fill: impl Fn(Range<usize>, &mut [T], &Interpolator) + Sync,
     ) {
+        self.in_runs((0, SLABS), out, order, fill);
+    }
+
+    /// The same for `out` of the slabs from `first` on, in a run for each thread.
+    pub fn in_slabs_from<T: Send>(
+        &self,
+        first: usize,
+        out: &mut [T],
+        order: StorageOrder,
+        fill: impl Fn(Range<usize>, &mut [T], &Interpolator) + Sync,
+    ) {
+        let slabs = out.len() / self.0.slab(order).max(1);
+        let run = slabs.div_ceil(rayon::current_num_threads()).clamp(1, SLABS);
+        self.in_runs((first, run), out, order, fill);
+    }
+
+    fn in_runs<T: Send>(
+        &self,
+        (first, length): (usize, usize),
+        out: &mut [T],
+        order: StorageOrder,
+        fill: impl Fn(Range<usize>, &mut [T], &Interpolator) + Sync,
+    ) {
         let interpolator = Interpolator::new(&self.0, order);
         let slab = self.0.slab(order).max(1);
-        out.par_chunks_mut(slab * SLABS).enumerate().for_each(|(run, out)| {
-            let first = run * SLABS;
+        out.par_chunks_mut(slab * length).enumerate().for_each(|(run, out)| {
+            let first = first + run * length;
             fill(first..first + out.len() / slab, out, &interpolator);
         });
+    }
+
+    /// For each slab of the slowest axis, the planes of that source axis that its trilinear values
+    /// are made of.
+    pub fn planes_of_slabs(&self, order: StorageOrder) -> Vec<Range<usize>> {
+        let interpolator = Interpolator::new(&self.0, order);
+        (0..self.0.target[order[2]]).map(|slab| interpolator.planes_of(slab)).collect()
+    }
+
+    /// Voxels of a plane of the slowest axis of the source's data.
+    pub fn source_plane(&self, order: StorageOrder) -> usize {
+        self.0.source[order[0]] * self.0.source[order[1]]
+    }
+
+    /// Voxels of a slab of the results.
+    pub fn slab(&self, order: StorageOrder) -> usize {
+        self.0.slab(order)
     }
 }
 

@@ -25,6 +25,7 @@ mod precision;
 pub mod provenance;
 pub mod residual_encoder_unet;
 pub mod schedule;
+pub mod score_memory;
 pub mod scoring;
 pub mod tensor_spec;
 pub mod unet;
@@ -41,6 +42,7 @@ pub use optimizer::{OptimizerName, OptimizerParams};
 pub use precision::{InferencePrecision, Precision};
 pub use provenance::Provenance;
 pub use schedule::{Decay, LearningRateSchedule, ScheduleName, TimeUnit};
+pub use score_memory::ScoreMemory;
 pub use scoring::Scoring;
 
 /// A mistake in parameters: the dotted path, and the trouble with the way out.

@@ -7,7 +7,7 @@ use crate::distributed::Ranks;
 use crate::failure::catch_panic;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::{PreparedCase, Subset};
-use crate::volume_loss;
+use crate::volume_loss::VolumeLoss;
 use voxflow_stages::model::LossParams;
 use voxflow_stages::{Metric, Result};
 
@@ -65,13 +65,13 @@ impl Validation<'_> {
     fn case(&self, case: &PreparedCase) -> Result<Vec<Option<f64>>> {
         let Validation { classes, window, .. } = self;
         let (values, shape) = (case.label_values()?, case.image.shape());
-        let device = window.volume_device(values.len(), case.image.channels(), classes.outputs());
-        let outputs = window.outputs(&case.tensor_on(device)?);
-        let reference = classes.tensor(values, shape, device);
-        let mut found = dice::of_case(&classes.map_of(window, &outputs), &reference, classes);
+        let device = window.volume_device(shape, case.image.channels(), classes.outputs());
+        let (image, reference) = (case.tensor_on(device)?, classes.tensor(values, shape, device));
         let targets = classes.loss_targets();
-        let loss = volume_loss::of_volume(self.loss, &targets, &outputs, &reference);
-        found.push(Some(loss).filter(|loss| loss.is_finite()));
+        let mut loss = VolumeLoss::new(self.loss, &targets, &reference);
+        let prediction = classes.segment_and_show(window, &image, |rows| loss.add(rows));
+        let mut found = dice::of_case(&prediction, &reference, classes);
+        found.push(Some(loss.value()).filter(|loss| loss.is_finite()));
         Ok(found)
     }
 
