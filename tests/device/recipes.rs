@@ -35,7 +35,8 @@ fn table() -> Vec<(String, String)> {
     let dice = r#""loss": { "name": "dice", "squared_pred": true, "batch": true,
         "include_background": false }"#;
     let nnunet = r#""network": { "name": "plain_conv_unet", "features": [4, 8],
-        "strides": [1, 2] }, "optimizer": { "name": "sgd", "momentum": 0.99, "nesterov": true }"#;
+        "strides": [1, 2], "kernel_sizes": [3, 3], "convolutions": [1, 1],
+        "decoder_convolutions": [1] }, "optimizer": { "name": "sgd", "momentum": 0.99, "nesterov": true }"#;
     let sampled = [
         ("plain", String::new()),
         (
