@@ -16,7 +16,6 @@ const CERTAIN: f64 = 1e-7;
 pub struct VolumeLoss<'a> {
     settings: &'a LossParams,
     targets: &'a LossTargets,
-    /// The reference (X, Y, Z), Uint8.
     classes: &'a Tensor,
     /// Numbers in a slab; it has a layer at least.
     slab: i64,
@@ -26,6 +25,7 @@ pub struct VolumeLoss<'a> {
 }
 
 impl<'a> VolumeLoss<'a> {
+    /// No rows yet. `classes` is the reference (X, Y, Z), Uint8.
     pub fn new(
         settings: &'a LossParams,
         targets: &'a LossTargets,
@@ -149,12 +149,12 @@ mod tests {
     fn both(settings: &LossParams, targets: &LossTargets, outputs: ScoredRows) -> [f64; 2] {
         let classes = classes();
         let slab = SIDE * SIDE * outputs.values.size()[1];
-        let mut loss = VolumeLoss { slab, ..VolumeLoss::new(settings, targets, &classes) };
+        let mut rows = VolumeLoss { slab, ..VolumeLoss::new(settings, targets, &classes) };
         for (start, count) in [(0, 3), (3, SIDE - 3)] {
             let values = outputs.values.narrow(2, start, count);
-            loss.add(&ScoredRows { values, are_logits: outputs.are_logits });
+            rows.add(&ScoredRows { values, are_logits: outputs.are_logits });
         }
-        let found = loss.value();
+        let found = rows.value();
         let labels = classes.to_kind(Kind::Int64).reshape([1, 1, SIDE, SIDE, SIDE]);
         let logits = match (outputs.are_logits, targets.regions.is_empty()) {
             (true, _) => outputs.values,
