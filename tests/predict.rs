@@ -111,7 +111,7 @@ fn the_precision_of_the_command_line_is_taken_and_gives_the_same_labels_but_for_
         let path = |precision: &str| lab.path(precision).join(file);
         same(path("fp32"), path("tf32"));
         let labels =
-            |precision: &str| read_label(path(precision), file, &[1]).expect("a label map").data;
+            |precision: &str| read_label(&path(precision), file, &[1]).expect("a label map").data;
         let wanted = labels("fp32");
         for precision in ["bf16", "fp16"] {
             let found = labels(precision);

@@ -64,7 +64,7 @@ fn a_model_scores_in_each_precision_as_in_fp32() {
         for params in
             [json!({ "precision": precision }), json!({ "inference": { "precision": precision } })]
         {
-            let (heard, found) = scored(&bench, precision, &params, &model);
+            let (heard, found) = scored(&bench, &params.to_string(), &params, &model);
             assert_eq!(heard.precision.as_deref(), Some(precision));
             assert_eq!(found.len(), wanted.len(), "{precision}");
             for (found, wanted) in found.iter().zip(&wanted) {
