@@ -427,7 +427,7 @@ with open(os.environ['VOXFLOW_OUTPUT'] + '/x', 'wb') as out:
 }
 
 /// Cases to be made and all cases of a stage, as planned; then those of the run.
-fn foretold_and_done(lab: &Lab, stages: &[&str]) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+fn foretold_and_done(lab: &Lab, stages: &[&str]) -> [Vec<(u64, u64)>; 2] {
     let shown = lab.voxflow(&["plan", "copies.yaml", "--format", "json"]);
     let plan: Value = serde_json::from_str(&shown.out).unwrap();
     let planned = stages.iter().map(|id| {
@@ -439,7 +439,7 @@ fn foretold_and_done(lab: &Lab, stages: &[&str]) -> (Vec<(u64, u64)>, Vec<(u64, 
     let planned = planned.collect();
     let run = run(lab, "copies.yaml");
     let done = stages.iter().map(|id| run.items(id)).map(|(made, reused)| (made, made + reused));
-    (planned, done.collect())
+    [planned, done.collect()]
 }
 
 #[test]
@@ -463,15 +463,15 @@ stages:
     run(&lab, "copies.yaml");
     let stages = ["copies", "volumes"];
     Dataset::write(&lab.path("data"), 4, 1).write_case(2, 1);
-    let (planned, done) = foretold_and_done(&lab, &stages);
+    let [planned, done] = foretold_and_done(&lab, &stages);
     assert_eq!(planned, [(1, 5), (1, 5)], "a case that changed");
     assert_eq!(planned, done);
     Dataset::write(&lab.path("data"), 6, 1).write_case(2, 1);
-    let (planned, done) = foretold_and_done(&lab, &stages);
+    let [planned, done] = foretold_and_done(&lab, &stages);
     assert_eq!(planned[0].1, 7, "cases that were added");
     assert_eq!(planned, done);
     Dataset::write(&lab.path("data"), 3, 0);
-    let (planned, done) = foretold_and_done(&lab, &stages);
+    let [planned, done] = foretold_and_done(&lab, &stages);
     assert_eq!(planned[0].1, 3, "cases that are gone");
     assert_eq!(planned, done);
 }
