@@ -76,7 +76,7 @@ fn runs_that_another_ones_failure_leaves_out_are_not_called_done() {
 #[test]
 fn more_cases_than_there_are_is_told_without_a_sum_of_one() {
     let lab = Lab::new();
-    let asked = TINY.replace("training: 3, validation: 1, testing: 2", "testing: 20");
+    let asked = TINY.replace("training: 3, validation: 1, testing: 2", "training: 20");
     let run = lab.run(&asked, &[], 1);
     let error = run.stage("split")["error"].as_str().unwrap_or_default().to_string();
     assert!(error.contains("20 cases asked for, but dataset") && !error.contains('='), "{error}");
