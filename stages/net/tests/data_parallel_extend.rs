@@ -102,7 +102,8 @@ fn the_same_number_of_processes_repeats_bit_by_bit_in_pieces_and_after_a_kill() 
     let (first, all) = (params(3, &more), params(6, &more));
     let (short, whole) =
         (task(&bench, ("short", 2), &first, None), task(&bench, ("whole", 2), &all, None));
-    (finish(&short), finish(&whole));
+    finish(&short);
+    finish(&whole);
     let at_once = task(&bench, ("at once", 2), &all, Some(&short));
     finish(&at_once);
     check_same(&at_once, &whole, "at once");

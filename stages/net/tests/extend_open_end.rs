@@ -159,7 +159,8 @@ fn a_number_of_epochs_goes_on_from_there_and_a_rule_goes_on_from_a_number() {
     let more = json!({ "schedule": { "decay_last": 0.0, "warmup": 1 } });
     let begin = |name: &str, epochs| bench.task(name, "train", &params(epochs, &more), None);
     let (open, number) = (begin("open", rule(9, 18)), begin("number", json!(20)));
-    (finish(&open), finish(&number));
+    finish(&open);
+    finish(&number);
     let longer = extension(&bench, "to a number", &params(json!(20), &more), &open);
     finish(&longer);
     check_same(&longer, &number, "20 epochs");
@@ -187,7 +188,7 @@ fn a_rule_that_ends_the_high_rate_at_once_is_a_warning_and_one_that_has_ended_an
     let warnings = finish(&again).warnings.join("");
     assert!(warnings.contains("raise 'epochs.at_least' above 9"), "{warnings}");
     check_same(&again, &short, "the same rule");
-    let limit = params(json!({ "at_least": 8, "at_most": 13, "decay": 0.5 }), &flat);
+    let limit = params(json!({ "at_least": 9, "at_most": 14, "decay": 0.5 }), &flat);
     let warnings = finish(&extension(&bench, "limit", &limit, &short)).warnings.join("");
     assert!(warnings.contains("at once, from epoch 9 on"), "{warnings}");
     let ended = params(json!({ "at_least": 1, "at_most": 9, "decay": 0.01 }), &flat);
