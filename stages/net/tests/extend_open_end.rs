@@ -188,7 +188,7 @@ fn a_rule_that_ends_the_high_rate_at_once_is_a_warning_and_one_that_has_ended_an
     let warnings = finish(&again).warnings.join("");
     assert!(warnings.contains("raise 'epochs.at_least' above 9"), "{warnings}");
     check_same(&again, &short, "the same rule");
-    let limit = params(json!({ "at_least": 8, "at_most": 13, "decay": 0.5 }), &flat);
+    let limit = params(json!({ "at_least": 9, "at_most": 14, "decay": 0.5 }), &flat);
     let warnings = finish(&extension(&bench, "limit", &limit, &short)).warnings.join("");
     assert!(warnings.contains("at once, from epoch 9 on"), "{warnings}");
     let ended = params(json!({ "at_least": 1, "at_most": 9, "decay": 0.01 }), &flat);
