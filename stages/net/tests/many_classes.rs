@@ -98,8 +98,8 @@ fn whole(window: &SlidingWindow, image: &Tensor) -> Tensor {
     let sets = window.inference.flips.sets();
     let flips: Vec<Vec<i64>> =
         sets.iter().map(|axes| axes.iter().map(|axis| *axis as i64 + 2).collect()).collect();
-    let logits = |network: &GraphNetwork, windows: &Tensor| {
-        network.logits(windows, Pass::inference(Kind::Float)).contiguous()
+    let logits = |one: &InferenceNetwork, windows: &Tensor| {
+        one.network.logits(windows, Pass::inference(Kind::Float)).contiguous()
     };
     let mut sum: Option<Tensor> = None;
     let mut add = |part: Tensor| {
@@ -149,7 +149,17 @@ fn settings() -> Vec<Inference> {
         for average in [Average::Logits, Average::Probabilities] {
             for flips in flips.clone() {
                 let roi = None;
-                all.push(Inference { roi, blend, placement, overlap, batch, average, flips });
+                let precision = None;
+                all.push(Inference {
+                    roi,
+                    blend,
+                    placement,
+                    overlap,
+                    batch,
+                    average,
+                    flips,
+                    precision,
+                });
             }
         }
     }
