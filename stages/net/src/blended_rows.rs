@@ -10,7 +10,7 @@ use voxflow_stages::model::{Inference, Placement};
 
 /// The rows whose sums are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeldRows {
+pub enum ScoreRows {
     /// All.
     All,
     /// Those of a window.
@@ -24,12 +24,12 @@ pub enum HeldRows {
 
 /// A function of windows (N, C, X, Y, Z), with its result on the image's device and in no other
 /// hands.
-pub type Predict<'a> = Box<dyn Fn(&Tensor) -> Tensor + 'a>;
+pub type WindowPredictor<'a> = Box<dyn Fn(&Tensor) -> Tensor + 'a>;
 
 /// Blended results, as far as the windows were predicted.
 pub struct BlendedRows<'a> {
-    predict: Predict<'a>,
-    held: HeldRows,
+    predict: WindowPredictor<'a>,
+    held: ScoreRows,
     /// (1, C, X, Y, Z), padded to the window.
     image: Tensor,
     roi: [usize; 3],
@@ -65,8 +65,8 @@ impl<'a> BlendedRows<'a> {
         image: &Tensor,
         roi: [usize; 3],
         inference: &Inference,
-        held: HeldRows,
-        predict: Predict<'a>,
+        held: ScoreRows,
+        predict: WindowPredictor<'a>,
     ) -> BlendedRows<'a> {
         let size: [usize; 3] = [2, 3, 4].map(|axis| image.size()[axis] as usize);
         let before = [0, 1, 2].map(|axis| roi[axis].saturating_sub(size[axis]) / 2);
@@ -74,8 +74,8 @@ impl<'a> BlendedRows<'a> {
         let starts = window_starts(padded, roi, inference.overlap, inference.placement);
         let options = (image.kind(), image.device());
         let batch = match held {
-            HeldRows::All => inference.batch,
-            HeldRows::Window { windows, .. } => windows,
+            ScoreRows::All => inference.batch,
+            ScoreRows::Window { windows, .. } => windows,
         };
         BlendedRows {
             predict,
@@ -110,8 +110,8 @@ impl<'a> BlendedRows<'a> {
         let depth = sums.depth();
         let (first, end) = (self.given, self.finished.min(self.before[0] + self.size[0]));
         let most = match self.held {
-            HeldRows::All => depth,
-            HeldRows::Window { piece, .. } => piece.max(1),
+            ScoreRows::All => depth,
+            ScoreRows::Window { piece, .. } => piece.max(1),
         };
         // The ring is not passed at its end.
         let rows = (end - first).min(most).min(depth - first % depth);
@@ -123,7 +123,7 @@ impl<'a> BlendedRows<'a> {
         let found = [1, 2].into_iter().fold(found, |found, axis| {
             narrow_axis(&found, axis as i64 + 2, self.before[axis], self.size[axis])
         });
-        if self.held == HeldRows::All { found } else { channels_first(&found) }
+        if self.held == ScoreRows::All { found } else { channels_first(&found) }
     }
 
     /// Adds all windows that begin with the same row, or all there are.
@@ -134,7 +134,7 @@ impl<'a> BlendedRows<'a> {
         }
         self.first_held = row;
         while let Some(&start) = self.starts.get(self.next_window) {
-            if self.held != HeldRows::All && start[0] != row {
+            if self.held != ScoreRows::All && start[0] != row {
                 break;
             }
             self.add_window(start);
@@ -176,12 +176,12 @@ impl<'a> BlendedRows<'a> {
 
 impl Sums {
     /// Zeros for all rows of a padded image, or for those of a window.
-    fn new(result: &Tensor, held: HeldRows, padded: &[i64], window: usize) -> Sums {
+    fn new(result: &Tensor, held: ScoreRows, padded: &[i64], window: usize) -> Sums {
         let (channels, y, z) = (result.size()[1], padded[3], padded[4]);
         let options = (result.kind(), result.device());
-        let depth = if held == HeldRows::All { padded[2] } else { window as i64 };
+        let depth = if held == ScoreRows::All { padded[2] } else { window as i64 };
         // Results with the channels last are added faster to sums of their layout.
-        let is_last = held != HeldRows::All && has_channels_last(result);
+        let is_last = held != ScoreRows::All && has_channels_last(result);
         let results = match is_last {
             true => Tensor::zeros([1, depth, y, z, channels], options).permute([0, 4, 1, 2, 3]),
             false => Tensor::zeros([1, channels, depth, y, z], options),
@@ -222,14 +222,14 @@ impl Sums {
 }
 
 /// Slides a window over `image` (1, C, X, Y, Z) and blends the results of `predict`, a
-/// [`Predict`], for batches of windows.
+/// [`WindowPredictor`], for batches of windows.
 pub fn slide(
     image: &Tensor,
     roi: [usize; 3],
     inference: &Inference,
     predict: impl Fn(&Tensor) -> Tensor,
 ) -> Tensor {
-    BlendedRows::new(image, roi, inference, HeldRows::All, Box::new(predict)).next_rows()
+    BlendedRows::new(image, roi, inference, ScoreRows::All, Box::new(predict)).next_rows()
 }
 
 /// True if values of one voxel lie together.

@@ -3,7 +3,7 @@
 use crate::classes::Classes;
 use crate::ensemble::{ConfigurationNetworks, Ensemble};
 use crate::failure::{catch_panic, inject_fault};
-use crate::sliding_window::HeldRows;
+use crate::sliding_window::ScoreRows;
 use crate::volume_tensor::floats;
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Tensor};
@@ -133,7 +133,7 @@ fn labels_by_rows(
     let (window, classes) = (configuration.sliding_window()?, &models.classes);
     let (shape, outputs) = (shape_of(image), classes.outputs());
     let held = window.held(shape, outputs);
-    if held == HeldRows::All {
+    if held == ScoreRows::All {
         return Ok(None);
     }
     let device = window.volume_device(shape, image.size()[1] as usize, outputs);

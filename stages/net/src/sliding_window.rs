@@ -2,7 +2,7 @@
 //! networks and flips.
 
 use crate::blended_rows::window_starts;
-pub use crate::blended_rows::{BlendedRows, HeldRows, slide};
+pub use crate::blended_rows::{BlendedRows, ScoreRows, slide};
 use crate::device_room::DeviceRoom;
 use crate::inference_network::InferenceNetwork;
 use std::cell::Cell;
@@ -37,11 +37,11 @@ impl SlidingWindow<'_> {
     }
 
     /// The rows that are held at a time for so many outputs on a volume.
-    pub fn held(&self, shape: [usize; 3], outputs: usize) -> HeldRows {
+    pub fn held(&self, shape: [usize; 3], outputs: usize) -> ScoreRows {
         let memory = self.memory(shape, outputs);
         match is_by_rows(&memory) {
-            true => HeldRows::Window { piece: memory.piece_rows(), windows: memory.windows() },
-            false => HeldRows::All,
+            true => ScoreRows::Window { piece: memory.piece_rows(), windows: memory.windows() },
+            false => ScoreRows::All,
         }
     }
 
@@ -74,7 +74,7 @@ impl SlidingWindow<'_> {
     /// each batch.
     pub fn scores_told(&self, image: &Tensor, told: &dyn Fn(u64, u64)) -> Tensor {
         let mut all = Tensor::new();
-        let Ok(()) = self.each_rows(image, HeldRows::All, told, |scores| {
+        let Ok(()) = self.each_rows(image, ScoreRows::All, told, |scores| {
             all = scores;
             Ok::<(), Infallible>(())
         });
@@ -86,11 +86,12 @@ impl SlidingWindow<'_> {
     pub fn each_rows<E>(
         &self,
         image: &Tensor,
-        held: HeldRows,
+        held: ScoreRows,
         told: &dyn Fn(u64, u64),
         take: impl FnMut(Tensor) -> Result<(), E>,
     ) -> Result<(), E> {
-        let kept = if self.scores_are_logits() { Kept::Logits } else { Kept::Probabilities };
+        let kept =
+            if self.scores_are_logits() { ScoreForm::Logits } else { ScoreForm::Probabilities };
         self.each_rows_of(image, held, kept, told, take)
     }
 
@@ -99,17 +100,17 @@ impl SlidingWindow<'_> {
     pub fn decided(
         &self,
         image: &Tensor,
-        held: HeldRows,
+        held: ScoreRows,
         mut decide: impl FnMut(&ScoredRows) -> Tensor,
     ) -> Tensor {
         // Softmax keeps the order of the logits: one pass needs no probabilities.
         let kept = match self.scores_are_logits() || !self.by_sigmoid && self.passes().len() == 1 {
-            true => Kept::Logits,
-            false => Kept::Probabilities,
+            true => ScoreForm::Logits,
+            false => ScoreForm::Probabilities,
         };
         let mut maps = vec![];
         let Ok(()) = self.each_rows_of(image, held, kept, &nobody, |values| {
-            let are_logits = kept == Kept::Logits;
+            let are_logits = kept == ScoreForm::Logits;
             maps.push(decide(&ScoredRows { values, are_logits }));
             Ok::<(), Infallible>(())
         });
@@ -119,14 +120,14 @@ impl SlidingWindow<'_> {
     /// Class indices (X, Y, Z), Uint8, on the image's device: the class of the largest probability,
     /// the first of equals.
     pub fn classes(&self, image: &Tensor) -> Tensor {
-        self.decided(image, HeldRows::All, ScoredRows::classes)
+        self.decided(image, ScoreRows::All, ScoredRows::classes)
     }
 
     fn each_rows_of<E>(
         &self,
         image: &Tensor,
-        held: HeldRows,
-        kept: Kept,
+        held: ScoreRows,
+        kept: ScoreForm,
         told: &dyn Fn(u64, u64),
         mut take: impl FnMut(Tensor) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -147,9 +148,9 @@ impl SlidingWindow<'_> {
                     }
                     let share = 1.0 / passes.len() as f64;
                     match kept {
-                        Kept::Logits => flip(&rows, &pass.axes),
-                        Kept::Probabilities => {
-                            let place = Place { first: done * row, all: all * row };
+                        ScoreForm::Logits => flip(&rows, &pass.axes),
+                        ScoreForm::Probabilities => {
+                            let place = VoxelRange { first: done * row, all: all * row };
                             let logits = flip(&rows, &pass.axes).to_kind(Kind::Float);
                             self.probabilities(&logits, place).g_mul_scalar_(share)
                         }
@@ -164,7 +165,7 @@ impl SlidingWindow<'_> {
     }
 
     /// Of logits (1, outputs, X, Y, Z).
-    fn probabilities(&self, logits: &Tensor, place: Place) -> Tensor {
+    fn probabilities(&self, logits: &Tensor, place: VoxelRange) -> Tensor {
         let size = logits.size();
         let count = size[2..].iter().product::<i64>();
         if count == place.all {
@@ -176,7 +177,7 @@ impl SlidingWindow<'_> {
             true => {
                 let each = (0..size[1]).map(|output| {
                     let first = output * place.all + place.first;
-                    let place = Place { first, all: size[1] * place.all };
+                    let place = VoxelRange { first, all: size[1] * place.all };
                     place.computed(&logits.narrow(1, output, 1), Tensor::sigmoid)
                 });
                 Tensor::cat(&each.collect::<Vec<_>>(), 1)
@@ -205,7 +206,7 @@ impl SlidingWindow<'_> {
         &'a self,
         pass: &NetworkPass<'a>,
         image: &Tensor,
-        held: HeldRows,
+        held: ScoreRows,
         count: &'a WindowCount,
     ) -> BlendedRows<'a> {
         let image = flip(image, &pass.axes);
@@ -226,13 +227,13 @@ impl SlidingWindow<'_> {
         network: &InferenceNetwork<'_>,
         windows: &Tensor,
         flips: &[Vec<i64>],
-        (kind, held): (Kind, HeldRows),
+        (kind, held): (Kind, ScoreRows),
     ) -> Tensor {
         let mut sum: Option<Tensor> = None;
         for axes in flips {
             let logits = network.logits(&flip(windows, axes));
             match &mut sum {
-                Some(sum) if held == HeldRows::All => *sum += flip(&logits, axes).to_kind(kind),
+                Some(sum) if held == ScoreRows::All => *sum += flip(&logits, axes).to_kind(kind),
                 Some(sum) => add_flipped(sum, &logits, axes),
                 None => sum = Some(flip(&logits, axes).to_kind(kind)),
             }
@@ -299,18 +300,18 @@ struct NetworkPass<'a> {
 
 /// What is averaged over passes.
 #[derive(Clone, Copy, PartialEq)]
-enum Kept {
+enum ScoreForm {
     Logits,
     Probabilities,
 }
 
-impl Kept {
+impl ScoreForm {
     /// The average of the passes' parts, or the sum of their shares.
     fn average(self, parts: impl ExactSizeIterator<Item = Tensor>) -> Tensor {
         let count = parts.len();
         let mut sum = parts.reduce(|mut sum, part| sum.g_add_(&part)).unwrap_or_default();
         match self {
-            Kept::Logits if count > 1 => sum.g_div_scalar_(count as f64),
+            ScoreForm::Logits if count > 1 => sum.g_div_scalar_(count as f64),
             _ => sum,
         }
     }
@@ -328,12 +329,12 @@ fn flip(tensor: &Tensor, axes: &[i64]) -> Tensor {
 
 /// The place of some numbers among those of a whole volume.
 #[derive(Clone, Copy)]
-struct Place {
+struct VoxelRange {
     first: i64,
     all: i64,
 }
 
-impl Place {
+impl VoxelRange {
     /// `compute` of numbers (1, N, count), with the results that they have within the whole.
     /// libtorch computes what is left behind the last whole vector of processor registers in
     /// another way: each number is brought to its place in a vector.

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::process::Command;
 use tch::{Device, Kind, Tensor, no_grad};
-use voxflow_net::blended_rows::{HeldRows, window_starts};
+use voxflow_net::blended_rows::{ScoreRows, window_starts};
 use voxflow_net::inference_network::InferenceNetwork;
 use voxflow_net::network::{GraphNetwork, Pass};
 use voxflow_net::sliding_window::SlidingWindow;
@@ -51,12 +51,12 @@ fn window(
     }
 }
 
-fn by_rows(piece: usize, windows: usize) -> HeldRows {
-    HeldRows::Window { piece, windows }
+fn by_rows(piece: usize, windows: usize) -> ScoreRows {
+    ScoreRows::Window { piece, windows }
 }
 
 /// Scores in pieces, and these joined.
-fn scores(window: &SlidingWindow, image: &Tensor, held: HeldRows) -> (usize, Tensor) {
+fn scores(window: &SlidingWindow, image: &Tensor, held: ScoreRows) -> (usize, Tensor) {
     let mut pieces = vec![];
     let Ok(()) = window.each_rows(image, held, &|_, _| {}, |rows| {
         pieces.push(rows);
