@@ -42,16 +42,17 @@ fn a_table_of_cases_without_a_head_or_with_a_missing_file_is_told_so() {
     };
     let rows: Vec<String> = (0..6).map(row).collect();
     lab.write("data/bare.csv", &rows.join("\n"));
-    let told = refused(&lab, &["new", "data/bare.csv", "--out", "w.yaml"]);
-    assert!(
-        told.contains("its first line must name the columns, as 'image,label,patient'"),
-        "{told}"
-    );
+    let shown = lab.voxflow(&["new", "data/bare.csv", "--out", "w.yaml"]);
+    assert_eq!(shown.code, 1, "{}", shown.err);
+    let wanted = "its first line must name the columns, as 'image,label,patient'";
+    assert!(shown.err.contains(wanted), "{}", shown.err);
     let lacking =
         format!("image,label\n{}\nimagesTr/none.nii.gz,{}\n", rows[0], "labelsTr/none.nii.gz");
     lab.write("data/lacking.csv", &lacking.replace(",labelsTr/none.nii.gz", ","));
-    let told = refused(&lab, &["new", "data/lacking.csv", "--out", "w.yaml"]);
-    assert!(told.contains("1 listed file is not there: imagesTr/none.nii.gz"), "{told}");
+    let shown = lab.voxflow(&["new", "data/lacking.csv", "--out", "w.yaml"]);
+    assert_ne!(shown.code, 0, "{}", shown.err);
+    let wanted = "1 listed file is not there: imagesTr/none.nii.gz";
+    assert!(shown.err.contains(wanted), "{}", shown.err);
 }
 
 #[test]
@@ -86,18 +87,20 @@ fn more_cases_than_there_are_is_told_without_a_sum_of_one() {
 fn the_folder_of_one_case_and_a_folder_of_several_datasets_are_told_apart_from_a_dataset() {
     let lab = Lab::new();
     let data = Dataset::write(&lab.path("source"), 6, 0);
-    for (set, letter, image, label) in [("one", "p", "img", "seg"), ("two", "q", "t1", "mask")] {
-        for case in 0..6 {
-            let folder = lab.path(&format!("data/{set}/{letter}{case}"));
-            fs::create_dir_all(&folder).expect("a folder");
-            fs::copy(data.image(case), folder.join(format!("{image}.nii.gz"))).expect("copies");
-            fs::copy(data.label(case), folder.join(format!("{label}.nii.gz"))).expect("copies");
+    fs::create_dir_all(lab.path("data/one")).expect("a folder");
+    for case in 0..6 {
+        let two = lab.path(&format!("data/two/q{case}"));
+        fs::create_dir_all(&two).expect("a folder");
+        for (from, in_pairs, in_folders) in
+            [(data.image(case), "", "t1"), (data.label(case), "_seg", "mask")]
+        {
+            fs::copy(&from, lab.path(&format!("data/one/p{case}{in_pairs}.nii.gz")))
+                .expect("copies");
+            fs::copy(&from, two.join(format!("{in_folders}.nii.gz"))).expect("copies");
         }
     }
-    fs::rename(lab.path("data/two/p5/two_seg.nii.gz"), lab.path("data/two/p5/seg.nii.gz"))
-        .expect("renames");
-    let told = refused(&lab, &["new", "data/one/p3", "--out", "w.yaml"]);
-    assert!(told.contains("name the one above: 'voxflow new data/one'"), "{told}");
+    let told = refused(&lab, &["new", "data/two/q3", "--out", "w.yaml"]);
+    assert!(told.contains("name the one above: 'voxflow new data/two'"), "{told}");
     let shown = lab.voxflow(&["new", "data", "--out", "all.yaml"]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert!(shown.err.contains("if 'data' holds several datasets"), "{}", shown.err);
