@@ -315,9 +315,11 @@ fn a_worker_of_another_build_is_told_apart_before_it_makes_anything() {
     let own = Build::own();
     let mut kinds = own.kinds.clone();
     kinds.insert("train".into(), 2);
+    let [none, other] =
+        [0, 9].map(|number| format!("speaks protocol {number}, not {}", own.protocol));
     let others = [
-        (None, "speaks protocol 0, not 2"),
-        (Some(Build { protocol: 9, ..own.clone() }), "speaks protocol 9, not 2"),
+        (None, none.as_str()),
+        (Some(Build { protocol: 9, ..own.clone() }), other.as_str()),
         (Some(Build { version: "0.0.1".into(), ..own.clone() }), "is version 0.0.1, not"),
         (Some(Build { kinds, ..own.clone() }), "makes version 2 of 'train', not"),
         (Some(Build { build: "0123".into(), ..own }), "is build 0123, not"),

@@ -44,12 +44,17 @@ fn every_shipped_workflow_is_right_and_can_be_planned() {
 fn an_end_decided_by_validation_is_one_step_away_from_a_number_of_epochs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workflows");
     let lab = Lab::new();
-    for name in ["demo", "hippocampus", "hippocampus_cv"] {
+    lab.write("Task04_Hippocampus.tar", "");
+    let file = format!("archive.file={}", lab.path("Task04_Hippocampus.tar").display());
+    let archive = ["--set", file.as_str()];
+    for (name, data) in [("demo", &[][..]), ("hippocampus", &archive), ("hippocampus_cv", &archive)]
+    {
         let path = folder.join(format!("{name}.yaml")).display().to_string();
-        let shown = lab.voxflow(&["check", &path, "--set", "model.epochs=auto"]);
+        let auto = [&["check", &path, "--set", "model.epochs=auto"], data].concat();
+        let shown = lab.voxflow(&auto);
         assert_eq!(shown.code, 0, "{}", shown.err);
-        let late = ["--set", "model.epochs=auto", "--set", "model.schedule.name=polynomial"];
-        let shown = lab.voxflow(&[&["check", &path][..], &late].concat());
+        let late = ["--set", "model.schedule.name=polynomial"];
+        let shown = lab.voxflow(&[&auto[..], &late].concat());
         assert_eq!(shown.code, 2, "{}", shown.err);
         assert!(shown.err.contains("set it to 'constant' or 'step'"), "{}", shown.err);
     }
