@@ -163,8 +163,9 @@ mod tests {
         assert_eq!(own.difference(&Build::own()), None);
         let mut kinds = own.kinds.clone();
         kinds.insert("train".into(), 99);
+        let protocol = format!("speaks protocol 0, not {PROTOCOL}");
         for (other, words) in [
-            (Build { protocol: 0, ..own.clone() }, "speaks protocol 0, not 2"),
+            (Build { protocol: 0, ..own.clone() }, protocol.as_str()),
             (Build { version: "9.9.9".into(), ..own.clone() }, "is version 9.9.9, not"),
             (Build { kinds, ..own.clone() }, "makes version 99 of 'train', not"),
             (Build { kinds: BTreeMap::new(), ..own.clone() }, "makes version 0 of 'baseline'"),
@@ -179,8 +180,9 @@ mod tests {
     fn each_kind_of_line_is_read_as_it_was_written() {
         let metric = Message::Metric(crate::Metric::new("loss", 0.5));
         let made = Request::Made { id: 3, failed: None };
+        let hello = format!(r#"{{"line":"hello","protocol":{PROTOCOL},"#);
         let lines = [
-            (WorkerLine::Hello(Build::own()), r#"{"line":"hello","protocol":2,"#),
+            (WorkerLine::Hello(Build::own()), hello.as_str()),
             (WorkerLine::Message(metric), r#"{"line":"message","say":"metric","#),
             (WorkerLine::Request(made), r#"{"line":"request","ask":"made","id":3,"#),
             (WorkerLine::End(Reply::Done { adopted: BTreeMap::new() }), r#"{"line":"end","say":"#),
