@@ -135,15 +135,10 @@ impl Classes {
         let held = window.held([2, 3, 4].map(|axis| size[axis] as usize), self.outputs());
         window.decided(image, held, |rows| {
             show(rows);
-            if !self.has_regions {
-                return rows.classes();
+            match self.has_regions {
+                true => self.map_of_regions(&rows.values.squeeze_dim(0), window.region_threshold()),
+                false => rows.classes(),
             }
-            // Regions are decided by probabilities unless logits are averaged.
-            let scores = match rows.are_logits && !window.scores_are_logits() {
-                true => window.probabilities(&rows.values, held),
-                false => rows.values.shallow_clone(),
-            };
-            self.map_of_regions(&scores.squeeze_dim(0), window.region_threshold())
         })
     }
 

@@ -102,8 +102,8 @@ impl SlidingWindow<'_> {
         held: HeldRows,
         mut decide: impl FnMut(&ScoredRows) -> Tensor,
     ) -> Tensor {
-        // Softmax and sigmoid keep the order of the logits: one pass needs no probabilities.
-        let kept = match self.scores_are_logits() || self.passes().len() == 1 {
+        // Softmax keeps the order of the logits: one pass needs no probabilities.
+        let kept = match self.scores_are_logits() || !self.by_sigmoid && self.passes().len() == 1 {
             true => Kept::Logits,
             false => Kept::Probabilities,
         };
@@ -135,6 +135,7 @@ impl SlidingWindow<'_> {
             let passes = self.passes();
             let mut open: Vec<Option<BlendedRows>> = passes.iter().map(|_| None).collect();
             let (mut done, all) = (0, image.size()[2]);
+            let row = image.size()[3] * image.size()[4];
             while done < all {
                 let parts = open.iter_mut().zip(&passes).map(|(open, pass)| {
                     let blended =
@@ -148,7 +149,9 @@ impl SlidingWindow<'_> {
                     match kept {
                         Kept::Logits => flip(&rows, &pass.axes),
                         Kept::Probabilities => {
-                            self.probabilities(&flip(&rows, &pass.axes), held).g_mul_scalar_(share)
+                            let place = Place { first: done * row, all: all * row };
+                            let logits = flip(&rows, &pass.axes).to_kind(Kind::Float);
+                            self.probabilities(&logits, place).g_mul_scalar_(share)
                         }
                     }
                 });
@@ -160,13 +163,26 @@ impl SlidingWindow<'_> {
         })
     }
 
-    /// Probabilities of logits (1, outputs, rows, Y, Z).
-    pub fn probabilities(&self, logits: &Tensor, held: HeldRows) -> Tensor {
-        match (self.by_sigmoid, held) {
-            (false, _) => logits.softmax(1, Kind::Float),
-            (true, HeldRows::All) => logits.to_kind(Kind::Float).sigmoid(),
-            (true, HeldRows::Window { .. }) => sigmoid(&logits.to_kind(Kind::Float)),
+    /// Of logits (1, outputs, X, Y, Z).
+    fn probabilities(&self, logits: &Tensor, place: Place) -> Tensor {
+        let size = logits.size();
+        let count = size[2..].iter().product::<i64>();
+        if count == place.all {
+            return if self.by_sigmoid { logits.sigmoid() } else { logits.softmax(1, Kind::Float) };
         }
+        let logits = logits.reshape([1, size[1], count]);
+        let found = match self.by_sigmoid {
+            false => place.computed(&logits, |all| all.softmax(1, Kind::Float)),
+            true => {
+                let each = (0..size[1]).map(|output| {
+                    let first = output * place.all + place.first;
+                    let place = Place { first, all: size[1] * place.all };
+                    place.computed(&logits.narrow(1, output, 1), Tensor::sigmoid)
+                });
+                Tensor::cat(&each.collect::<Vec<_>>(), 1)
+            }
+        };
+        found.reshape(size)
     }
 
     /// Every network, with the axes of every flip if whole volumes are flipped.
@@ -246,7 +262,7 @@ fn is_by_rows(memory: &ScoreMemory) -> bool {
 pub struct ScoredRows {
     /// (1, classes or regions, rows, Y, Z), fp32, on the image's device.
     pub values: Tensor,
-    /// Logits, where these are averaged or one network passes over the image once; else
+    /// Logits, where these are averaged or one network of classes passes over the image once; else
     /// probabilities.
     pub are_logits: bool,
 }
@@ -310,19 +326,30 @@ fn flip(tensor: &Tensor, axes: &[i64]) -> Tensor {
     if axes.is_empty() { tensor.shallow_clone() } else { tensor.flip(axes) }
 }
 
-/// Sigmoids, padded to whole vectors: libtorch computes what is left behind the last one in another
-/// way, so that a value would hang on its place.
-fn sigmoid(logits: &Tensor) -> Tensor {
-    const VECTOR: i64 = 64;
-    let size = logits.size();
-    let count = logits.numel() as i64;
-    let padding = (VECTOR - count % VECTOR) % VECTOR;
-    let flat = logits.reshape([count]).constant_pad_nd([0, padding]);
-    flat.sigmoid().narrow(0, 0, count).reshape(size)
+/// The place of some numbers among those of a whole volume.
+#[derive(Clone, Copy)]
+struct Place {
+    first: i64,
+    all: i64,
 }
 
-/// Adds logits of flipped windows to a sum, a plane of x at a time: a flipped copy of them all would
-/// be as large as the sum.
+impl Place {
+    /// `compute` of numbers (1, N, count), with the results that they have within the whole.
+    /// libtorch computes what is left behind the last whole vector of processor registers in
+    /// another way: each number is brought to its place in a vector.
+    fn computed(self, numbers: &Tensor, compute: impl Fn(&Tensor) -> Tensor) -> Tensor {
+        // A multiple of every vector's length.
+        const VECTOR: i64 = 64;
+        let count = numbers.size()[2];
+        let before = self.first % VECTOR;
+        let is_last = self.first + count == self.all;
+        let after = if is_last { 0 } else { (VECTOR - (before + count) % VECTOR) % VECTOR };
+        compute(&numbers.constant_pad_nd([before, after])).narrow(2, before, count)
+    }
+}
+
+/// Adds logits of flipped windows to a sum, a plane of x at a time: a flipped copy of them all
+/// would be as large as the sum.
 fn add_flipped(sum: &mut Tensor, logits: &Tensor, axes: &[i64]) {
     let within: Vec<i64> = axes.iter().copied().filter(|axis| *axis != 2).collect();
     let rows = sum.size()[2];

@@ -136,57 +136,52 @@ fn same(one: &Tensor, other: &Tensor) -> bool {
     one.size() == other.size() && one.equal(other)
 }
 
-#[test]
-fn scores_by_rows_are_those_of_whole_volumes_bit_by_bit() {
-    // 16 · 12 · 8 voxels are whole vectors: libtorch's sigmoid hangs on the place elsewhere.
-    let sizes = [([16, 12, 8], true), ([19, 7, 13], false)];
-    let flips = [Flips::All(false), Flips::Axes(vec![1, 2])];
-    let settings = [
+/// Averages, flips, blending, placement, overlap and batch, in combinations.
+fn settings() -> Vec<Inference> {
+    let blends = [
         (Blend::Constant, Placement::Regular, 0.5, 4),
         (Blend::Gaussian, Placement::Regular, 0.7, 3),
         (Blend::GaussianNnunet, Placement::Even, 0.25, 4),
     ];
+    let flips = [Flips::All(false), Flips::Axes(vec![1, 2])];
+    let mut all = vec![];
+    for (blend, placement, overlap, batch) in blends {
+        for average in [Average::Logits, Average::Probabilities] {
+            for flips in flips.clone() {
+                let roi = None;
+                all.push(Inference { roi, blend, placement, overlap, batch, average, flips });
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn scores_by_rows_are_those_of_whole_volumes_bit_by_bit() {
     let mut tried = 0;
     for outputs in [2, 12] {
         let networks = [network(outputs, 1), network(outputs, 2)];
-        for (size, is_whole_vectors) in sizes {
-            let image = image(size);
-            for (blend, placement, overlap, batch) in settings {
-                for average in [Average::Logits, Average::Probabilities] {
-                    for flips in &flips {
-                        for (count, by_sigmoid) in [(1, false), (2, false), (2, true)] {
-                            if by_sigmoid && !is_whole_vectors {
-                                continue;
-                            }
-                            let flips = flips.clone();
-                            let inference = Inference {
-                                roi: None,
-                                blend,
-                                placement,
-                                overlap,
-                                batch,
-                                average,
-                                flips,
-                            };
-                            let networks = networks.iter().take(count).collect();
-                            let window = window(networks, inference, by_sigmoid);
-                            let wanted = no_grad(|| whole(&window, &image));
-                            let what = format!("{:?} {count} {by_sigmoid}", window.inference);
-                            assert!(same(&window.scores(&image), &wanted), "whole: {what}");
-                            for piece in [1, 3, 100] {
-                                let (pieces, found) =
-                                    scores(&window, &image, by_rows(piece, batch));
-                                assert!(pieces > 2, "{what}: {pieces} pieces");
-                                assert!(same(&found, &wanted), "pieces of {piece}: {what}");
-                            }
-                            tried += 1;
-                        }
+        // Rows and volumes of whole vectors of the processor, and others.
+        for image in [image([16, 12, 8]), image([19, 7, 13])] {
+            for inference in settings() {
+                for (count, by_sigmoid) in [(1, false), (2, false), (2, true)] {
+                    let networks = networks.iter().take(count).collect();
+                    let batch = inference.batch;
+                    let window = window(networks, inference.clone(), by_sigmoid);
+                    let wanted = no_grad(|| whole(&window, &image));
+                    let what = format!("{:?} {inference:?} {count} {by_sigmoid}", image.size());
+                    assert!(same(&window.scores(&image), &wanted), "whole: {what}");
+                    for piece in [1, 3, 100] {
+                        let (pieces, found) = scores(&window, &image, by_rows(piece, batch));
+                        assert!(pieces > 2, "{what}: {pieces} pieces");
+                        assert!(same(&found, &wanted), "pieces of {piece}: {what}");
                     }
+                    tried += 1;
                 }
             }
         }
     }
-    assert_eq!(tried, 2 * (3 + 2) * 3 * 2 * 2);
+    assert_eq!(tried, 2 * 2 * 12 * 3);
 }
 
 #[test]
@@ -198,12 +193,14 @@ fn windows_flipped_along_all_axes_and_small_images_are_the_same_by_rows() {
         blend: Blend::GaussianNnunet,
         ..Inference::default()
     };
+    let one = Inference { batch: 1, ..all.clone() };
+    let one = window(vec![&network], one, false);
     let window = window(vec![&network], all, false);
     let large = image([21, 8, 16]);
     let wanted = no_grad(|| whole(&window, &large));
     assert!(same(&scores(&window, &large, by_rows(2, 4)).1, &wanted));
-    // One window at a time instead of four: the same numbers on the processor.
-    assert!(same(&scores(&window, &large, by_rows(2, 1)).1, &wanted));
+    // Fewer windows at a time are a smaller batch.
+    assert!(same(&scores(&window, &large, by_rows(2, 1)).1, &one.scores(&large)));
     for size in [[5, 3, 6], [5, 9, 6], [20, 3, 8], [8, 4, 8]] {
         let image = image(size);
         assert!(
