@@ -1,6 +1,6 @@
 //! Time during which at least one stage of a run is being made.
 //!
-//! A run of a sweep queues for long behind the others; its own time is that of its stages.
+//! A run of a sweep queues for long behind the others, which does not count.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use voxflow_stages::dataset::Listing;
 use voxflow_stages::foresight::{Ancestor, Foresight};
 use voxflow_stages::stage::ArtifactType;
 
-/// Trouble of the stages to be made, and of folds. `memory` is that of the machine that makes them
+/// Trouble of the stages to be made, and of folds. `memory` is their machine's
 /// ([`Foresight::memory`]).
 pub fn of_plan(plan: &Plan, store: &Store, memory: Option<u64>) -> Vec<String> {
     let stages = plan.workflow.stages.iter().enumerate();

@@ -151,8 +151,8 @@ fn seconds(time: libc::timeval) -> f64 {
     time.tv_sec as f64 + time.tv_usec as f64 * 1e-6
 }
 
-/// Resource usage of this process's ended children and their descendants; peak memory is the
-/// maximum of any.
+/// Resource usage of this process's ended children and their waited-for descendants; peak memory is
+/// the maximum of any.
 pub fn usage() -> Usage {
     counted(libc::RUSAGE_SELF)
 }

@@ -1,6 +1,6 @@
-//! Scripts of `command` stages in a packed run, without which these cannot be made elsewhere.
+//! Scripts of `command` stages in a packed run, needed to make these stages elsewhere.
 //!
-//! Those with a relative path keep it, so that one finds the others beside it.
+//! Relative paths are kept, so that scripts find each other.
 
 use crate::run::StageRecord;
 use crate::workflow::paths::LOCAL;
@@ -63,7 +63,7 @@ fn place(name: &str, path: &Path) -> PathBuf {
     }
 }
 
-/// True if the file has the bytes of the stage's recipe; of a stage without one, if it is there.
+/// True if the file has the bytes of the stage's recipe; without a recipe, if it exists.
 fn is_of(row: &StageRecord, name: &str, path: &Path) -> bool {
     let Ok(digest) = Digest::of_file(path) else { return false };
     let recipe = row.recipe.as_ref();

@@ -297,8 +297,8 @@ impl StageHost<'_> {
         self.executor.make(&order, self, self.stop)
     }
 
-    /// Publishes an item made outside of this program; if one of its files was written meanwhile,
-    /// it is made again.
+    /// Publishes an item made outside of this program, or makes it again if a file it read was
+    /// written meanwhile.
     fn keep_item(&self, item: &HandedItem) -> Result<()> {
         // The bytes of its files are those of the recipe now, and nobody wrote them since the
         // item's job looked at them.

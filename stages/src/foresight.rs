@@ -35,8 +35,7 @@ pub type FindAncestor<'a> = dyn Fn(&[&str]) -> Option<Ancestor<'a>> + 'a;
 pub struct Foresight<'a> {
     /// The stages that it reads from.
     pub ancestor: &'a FindAncestor<'a>,
-    /// Bytes of memory of the machine that makes it; `None` if unknown, or with a graphics card
-    /// that has its own.
+    /// Bytes of memory of its machine; `None` if unknown, or with a graphics card.
     pub memory: Option<u64>,
     /// The workflow's number of folds, if a run makes all of them.
     pub folds: Option<u32>,

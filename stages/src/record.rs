@@ -133,8 +133,8 @@ pub enum Message {
         /// Version of libtorch.
         libtorch: String,
     },
-    /// The numbers that the networks of the work compute in ("fp32"); of models that differ in it,
-    /// all of them ("bf16, fp32").
+    /// The precision of the networks ("fp32"); of models with different ones, all of them ("bf16,
+    /// fp32").
     Precision {
         /// The words.
         name: String,

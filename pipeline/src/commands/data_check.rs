@@ -1,5 +1,5 @@
-//! `voxflow check --data`: reads every image and label of a dataset, before any work: a table of
-//! what is there, all cases that cannot be used, and a line to leave them out.
+//! `voxflow check --data`: reads every image and label of a dataset before any work and prints a
+//! table of its contents, all unusable cases, and a line to exclude them.
 
 use super::new::shown;
 use super::tell;

@@ -106,8 +106,8 @@ pub fn trained_on(home: &Home, name: &str) -> Vec<Geometry> {
     geometries.collect()
 }
 
-/// The stages with the training cases of a model: those that it read, or, of one made of models,
-/// those that these read.
+/// The stages with a model's training cases: its inputs, or for a model made of models, their
+/// inputs.
 fn sources<'a>(run: &'a StoredRun, id: &str) -> Vec<&'a StageRecord> {
     let needs = run.record.stage(id).into_iter().flat_map(|stage| stage.needs.values().flatten());
     let stages: Vec<&StageRecord> = needs.filter_map(|need| run.record.stage(need)).collect();

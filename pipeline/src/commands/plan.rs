@@ -89,7 +89,7 @@ impl PlanArgs {
     }
 }
 
-/// The plan of a workflow, or of a variant of its sweep, and the remarks beside it.
+/// The plan of a workflow or of a variant of its sweep, with remarks.
 struct VariantPlan {
     /// Swept values by dotted path.
     values: BTreeMap<String, Value>,

@@ -93,7 +93,7 @@ impl ContainerEngine {
     /// Standard output of a call, trimmed.
     ///
     /// # Errors
-    /// The last line of its standard error, or the time that it took, if it fails.
+    /// The last line of its standard error, or its duration, if it fails.
     pub fn ask<S: AsRef<OsStr>>(&self, words: &[S], patience: Duration) -> Result<String, String> {
         let broken = |error| format!("{}: {error}", self.program.display());
         let (mut out, out_end) = std::io::pipe().map_err(broken)?;

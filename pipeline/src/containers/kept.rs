@@ -1,5 +1,5 @@
-//! Containers that an engine keeps beside this program: looked at, suspended and removed by name.
-//! The name tells the owner, so that those of dead owners are found.
+//! Containers kept by an engine's daemon: looked at, suspended and removed by name. The name tells
+//! the owner, so that containers of dead owners are found.
 
 use super::engine::{ContainerEngine, EngineFamily, PATIENCE};
 use crate::executor::pid_file::began;

@@ -88,7 +88,7 @@ fn renames(old: &Value, new: &Value, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The name with the item's own name, or that of one of its files, as its last part.
+/// The name with its last part renamed as the item or one of its files was.
 fn renamed(name: &str, names: &[(String, String)]) -> String {
     let last = file_name(name);
     let found = names.iter().find_map(|(old, new)| {

@@ -12,8 +12,8 @@ sys.path = [entry for entry in sys.path if entry]
 found = importlib.util.find_spec('torch')
 print(os.path.dirname(found.origin) if found and found.origin else '')";
 
-/// The folder of packages into which pip installed `program`, if any: the folder has the metadata
-/// of our wheel. One with PyTorch comes first, since several Pythons may share a `bin`.
+/// The folder of packages into which pip installed `program`, if any, known by our wheel's
+/// metadata. A folder with PyTorch comes first, since several Pythons may share a `bin`.
 pub fn of(program: &Path) -> Option<PathBuf> {
     let prefix = program.parent()?.parent()?;
     let libraries = ["lib", "lib64"].iter().flat_map(|name| entries(&prefix.join(name)));

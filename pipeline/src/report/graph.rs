@@ -1,7 +1,7 @@
 //! The stage graph as SVG: boxes by depth from left to right, lines along needs.
 //!
-//! A line that spans several columns has a lane in each column between, so that none runs through
-//! a box; lines from one stage share their lanes.
+//! A line across several columns has a lane in each column between, clear of all boxes; lines from
+//! one stage share their lanes.
 
 use crate::humanize;
 use crate::run::{RunRecord, StageRecord};

@@ -1,9 +1,9 @@
 //! Reports: a run's settings and results as one self-contained HTML page.
 //!
 //! Everything comes from the run's record, tables and outputs; only charts are computed. `subject`
-//! reads a run, `curves` and `charts` prepare its charts, `graph` draws its stages, `headline` words
-//! its scores, `sections`, `pictures`, `stages` and `html_table` render the page's parts, `sweep`
-//! those of a sweep, `page` assembles them; `card` is the model card.
+//! reads a run, `curves` and `charts` prepare its charts, `graph` draws its stages, `headline`
+//! words its scores, `sections`, `pictures`, `stages` and `html_table` render the page's parts,
+//! `sweep` those of a sweep, `page` assembles them; `card` is the model card.
 
 pub mod address;
 mod card;

@@ -34,7 +34,8 @@ pub fn stages(subject: &RunSubject) -> Markup {
         (timeline(subject))
         (table(&sheet))
         p.soft {
-            "Precision: the numbers that networks computed in; CPU: processor time over wall time, when it was made; memory: the most at once; input "
+            "Precision: the numbers that networks computed in; CPU: processor time over wall time, "
+            "when it was made; memory: the most at once; input "
             "and output: bytes of the artifacts that were read and written."
         }
     }

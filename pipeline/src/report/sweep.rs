@@ -46,7 +46,7 @@ fn named(mut subject: RunSubject) -> Option<RunSubject> {
     Some(subject)
 }
 
-/// Swept values for a legend: of each path the last key, where it is that of no other.
+/// Swept values for a legend: the last key of each path, if unique.
 fn short_words(values: &BTreeMap<String, Value>) -> String {
     let key = |path: &str| path.rsplit('.').next().unwrap_or(path).to_string();
     let is_only =

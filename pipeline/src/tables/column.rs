@@ -7,7 +7,7 @@ use voxflow_stages::Metric;
 
 /// Grid whose scores are shown next to the others, marked by its name.
 const BESIDE: &str = "roundtrip";
-/// The metric that a training has of two splits; that of the second is marked by the split's name.
+/// A training's metric of two splits; the second is marked by the split's name.
 const LOSS: &str = "loss";
 const VALIDATION: &str = "validation";
 

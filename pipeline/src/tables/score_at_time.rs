@@ -65,7 +65,7 @@ pub(super) fn at(rows: &[MetricRow], name: &str, seconds: f64) -> Vec<ScoreLine>
 }
 
 /// The mean of these scores over folds, for each training of a cross-validation among `stages`, all
-/// stages of a run, under the training's name in the workflow. None where a fold has no score: a
+/// stages of a run, under the training's name in the workflow. `None` if a fold has no score: a
 /// mean of the others would be of other cases.
 pub(super) fn means_of_folds(scores: &[ScoreLine], stages: &BTreeSet<&str>) -> Vec<ScoreLine> {
     let mut folds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

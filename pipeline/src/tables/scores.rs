@@ -142,7 +142,7 @@ fn dice_of<'a>(
     })
 }
 
-/// The score of a stage, or of all stages that are made for the folds of one in the file.
+/// The score of a stage, or of all stages made for the folds of a stage in the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct StageScore<'a> {
     /// The stage's id; of folds that in the file.
@@ -152,8 +152,8 @@ pub(super) struct StageScore<'a> {
     pub folds: Option<usize>,
 }
 
-/// The last score among those of stages, in order: of a fold's stage the mean over all folds of the
-/// last score of each, since a fold alone has seen a part of the cases.
+/// The last score among stages, in order: for a fold's stage the mean over all folds of their last
+/// scores, since a fold alone has seen only a part of the cases.
 pub(super) fn over_folds<'a>(
     found: impl DoubleEndedIterator<Item = (&'a str, f64)> + Clone,
 ) -> Option<StageScore<'a>> {

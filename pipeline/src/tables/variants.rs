@@ -287,7 +287,7 @@ fn score(run: &RunSummary, part: &str, metric: &str) -> Option<f64> {
     })
 }
 
-/// The number of stages that a run has for the folds of one in the file.
+/// A run's number of stages for the folds of a stage in the file.
 fn folds_of(run: &RunSummary, written: &str) -> usize {
     let ids: BTreeSet<&str> = run.params.iter().map(|param| param.stage.as_str()).collect();
     ids.into_iter().filter(|id| fold_of_id(id).is_some_and(|(of, _)| of == written)).count()

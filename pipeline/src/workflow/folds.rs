@@ -26,8 +26,8 @@ pub(super) struct CrossValidation {
 }
 
 impl WorkflowChecker<'_> {
-    /// Reads `folds`, and makes the split one of its first fold: the others differ in its number
-    /// alone. `None` without it, or if it is wrong.
+    /// Reads `folds`, and turns the split into that of its first fold: the others differ in the
+    /// number alone. `None` without `folds`, or if wrong.
     pub(super) fn cross_validation(&mut self) -> Option<CrossValidation> {
         let value = self.document.value.get(FOLDS).filter(|value| !value.is_null())?;
         let count =

@@ -45,7 +45,7 @@ impl SourceMap {
         self.0[at] = TextNode { places, ..TextNode::default() };
     }
 
-    /// Copy of a child node, or a new one: changing it leaves other aliases of its anchor alone.
+    /// Copy of a child node, or a new one: other aliases of its anchor stay the same.
     fn copied_below(&mut self, at: usize, key: &str) -> usize {
         let known = self.0[at].below.get(key).map(|&known| self.0[known].clone());
         self.0.push(known.unwrap_or_default());

@@ -41,7 +41,7 @@ pub struct BlendedRows<'a> {
     /// `None` for a single window, whose weights would cancel out.
     weight: Option<Tensor>,
     sums: Option<Sums>,
-    /// The results of the batch of windows that the next one belongs to.
+    /// The results of the next window's batch.
     results: Tensor,
     next_window: usize,
     /// The first row whose sums are held.

@@ -26,8 +26,7 @@ const DRIVER: u32 = 580;
 /// CUDA's compiler, which libtorch loads for operations that are compiled at run time.
 const NVRTC: &str = "libnvrtc.so.13";
 
-/// The oldest compute capability for which that wheel has kernels, and that of cuDNN's convolutions
-/// in bf16.
+/// The oldest compute capability for kernels of that wheel, and for cuDNN's convolutions in bf16.
 const LEAST_CAPABILITY: Capability = (7, 5);
 const BF16_CAPABILITY: Capability = (8, 0);
 
@@ -197,8 +196,8 @@ pub fn check_precision(info: &DeviceInfo, precision: Precision) -> Result<()> {
     }
 }
 
-/// Tells the precision of a stage's networks. Errors if the device has none of these numbers; warns
-/// if they are no faster there.
+/// Reports the precision of a stage's networks. Errors if the device lacks this type; warns if the
+/// type is not faster on it.
 pub fn tell_precision(cx: &Context, info: &DeviceInfo, all: &[Precision]) -> Result<()> {
     all.iter().try_for_each(|precision| check_precision(info, *precision))?;
     cx.tell(Message::Precision { name: Precision::words(all) });

@@ -16,8 +16,8 @@ pub struct DeviceRoom(u64);
 
 impl DeviceRoom {
     /// A share of a device's free memory; of its total memory under deterministic algorithms, so
-    /// that another program on the device changes nothing. `None` on the processor, and before the
-    /// first tensor on the device.
+    /// that another program on the device changes nothing. `None` on the processor, and before a
+    /// device's first tensor.
     pub fn of(device: Device) -> Option<DeviceRoom> {
         let memory = device_memory::of(device)?;
         let bytes = if torch_flags::is_deterministic() { memory.total } else { memory.free };

@@ -52,8 +52,8 @@ impl ConfusionMatrix {
     }
 }
 
-/// Dice of each label or region, of two maps of classes on one device. `None` where the reference is
-/// empty.
+/// Dice of each label or region, of two maps of classes on one device. `None` for an empty
+/// reference.
 pub fn of_case(prediction: &Tensor, reference: &Tensor, classes: &Classes) -> Vec<Option<f64>> {
     let counts = ConfusionMatrix::new(prediction, reference, classes);
     classes.targets().iter().map(|target| counts.dice(&target.classes)).collect()

@@ -173,8 +173,8 @@ impl Ensemble {
     }
 }
 
-/// Lets cuDNN search for its fastest algorithms, where speed was asked for. In fp32 it takes those
-/// that it knows to be good, the same in each run.
+/// Lets cuDNN search for its fastest algorithms, if speed was asked for. In fp32 it takes its known
+/// good ones, the same in each run.
 fn search_algorithms(
     info: &DeviceInfo,
     options: &InferenceOptions,

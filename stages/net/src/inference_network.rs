@@ -1,4 +1,4 @@
-//! A network that infers in a precision of its own: those of an ensemble may differ in it.
+//! A network with its own precision of inference: those of an ensemble may differ.
 
 use crate::amp::{compute_kind, in_precision};
 use crate::network::{GraphNetwork, Pass};

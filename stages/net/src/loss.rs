@@ -237,8 +237,8 @@ fn at_labels(values: &Tensor, labels: &Tensor) -> Tensor {
     (values * one_hot).sum_dim_intlist(&[1i64][..], true, values.kind())
 }
 
-/// The mean of costs; with a mask their sum over its number of voxels, as in nnU-Net, so that
-/// regions add up.
+/// The mean of costs; with a mask their sum over its voxel count, as in nnU-Net, so that regions
+/// add up.
 fn mean(costs: &Tensor, mask: Option<&Tensor>) -> Tensor {
     let kind = costs.kind();
     match mask {

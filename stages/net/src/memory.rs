@@ -1,4 +1,4 @@
-//! What a training says of its memory: at the end of each epoch, and of the whole.
+//! A training's metrics of memory: after each epoch, and at the end.
 
 use crate::device_memory;
 use tch::Device;
@@ -10,8 +10,7 @@ pub fn now(device: Device) -> Vec<Metric> {
     now.into_iter().chain(peaks(device)).collect()
 }
 
-/// The peaks of this process so far: resident memory as the kernel counts it, and what libtorch
-/// held on a device.
+/// The peaks of this process so far: resident memory by the kernel, and device memory by libtorch.
 pub fn peaks(device: Device) -> Vec<Metric> {
     let own = field("VmHWM:").map(|bytes| measured("peak_memory_bytes", bytes));
     let of_device = device_memory::of(device);
@@ -24,7 +23,7 @@ fn measured(name: &str, bytes: f64) -> Metric {
     Metric { measured: true, ..Metric::new(name, bytes) }
 }
 
-/// Bytes of a field of this process's status; `None` where the kernel tells none.
+/// Bytes of a field of this process's status; `None` if the kernel has no such field.
 fn field(name: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix(name))?;

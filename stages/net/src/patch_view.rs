@@ -42,7 +42,7 @@ impl PatchView {
     }
 
     /// Resamples a larger patch into this one: trilinear for the image, 0 outside; for the label
-    /// the class with the largest share, "outside" being one of its own that becomes `beyond`.
+    /// the class with the largest share, where "outside" counts as a class and becomes `beyond`.
     pub(crate) fn resample_from(&mut self, larger: &PatchView, rotoscale: &Rotoscale) {
         const TRILINEAR: i64 = 0;
         const ZEROS: i64 = 0;

@@ -105,9 +105,9 @@ impl Segmentation {
         Ok(map)
     }
 
-    /// Class probabilities on the original grid, one channel per class, background first; or one
-    /// channel per region. Outside the foreground box all are 0; of several configurations, which
-    /// are averaged, those that have not looked say background.
+    /// Class probabilities on the original grid, one channel per class, background first; or a
+    /// channel per region. Outside the foreground box all are 0; in a mean over configurations,
+    /// those without a look say background.
     pub fn probabilities(&self) -> Result<Volume<f32>> {
         match &self.each[..] {
             [one] => one.probabilities(&self.classes),

@@ -11,8 +11,8 @@ const SLAB: i64 = 1 << 22;
 /// Probabilities are kept this far from 0, and those of regions from 1, for their logarithms.
 const CERTAIN: f64 = 1e-7;
 
-/// The loss of a whole volume, as the loss of a batch that is the volume. Its rows come one after the
-/// other; sums are taken slab by slab, so that nothing beside them becomes as large as they are.
+/// The loss of a whole volume, equal to that of a batch with this volume alone. Its rows come in
+/// order; sums are taken by slabs to bound the temporary memory.
 pub struct VolumeLoss<'a> {
     settings: &'a LossParams,
     targets: &'a LossTargets,

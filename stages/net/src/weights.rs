@@ -100,7 +100,7 @@ pub fn cpu_copies(tensors: NamedTensors) -> NamedTensors {
     })
 }
 
-/// Tensors of one kind of numbers, from one device to the processor in a single copy.
+/// Tensors of one type, from one device to the processor in a single copy.
 fn fetch_together(tensors: &[&Tensor]) -> Vec<Tensor> {
     let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.detach().reshape([-1])).collect();
     let lengths: Vec<i64> = tensors.iter().map(|tensor| tensor.numel() as i64).collect();

@@ -11,8 +11,8 @@ struct WindowWeights {
     values: Tensor,
 }
 
-/// [`importance_map`] on a device. The last map is kept, since it serves every volume, flip and
-/// network of a stage, and making it there would wait for the device each time.
+/// [`importance_map`] on a device. The last map is kept for every volume, flip and network of a
+/// stage: making it anew would wait for the device each time.
 pub fn window_weights(roi: [usize; 3], blend: Blend, options: (Kind, Device)) -> Tensor {
     static LAST: Mutex<Option<WindowWeights>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);

@@ -191,7 +191,7 @@ fn of_rank(task: Task, device: &str) -> Task {
     Task { device: device.to_string(), threads, ..task }
 }
 
-/// The task of a file, if the program that wrote it is of the same build.
+/// The task of a file, if written by a program of the same build.
 fn read_task(path: &Path) -> Result<Task> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     let sender: Build = serde_json::from_slice(&text).trouble_at(path)?;

@@ -96,7 +96,7 @@ impl<'a> Interpolator<'a> {
         self.linear_of_planes(&self.whole(source), slabs, out, finish);
     }
 
-    /// The same of planes, of which those of [`Interpolator::planes_of`] the slabs are asked for.
+    /// The same of planes, namely those of [`Interpolator::planes_of`] for the slabs.
     pub fn linear_of_planes<T: Number>(
         &self,
         source: &impl Planes<T>,
@@ -120,8 +120,8 @@ impl<'a> Interpolator<'a> {
         self.linear_parallel(source, slabs, out, finish);
     }
 
-    /// The planes of the slowest source axis that a slab's trilinear values are made of: the range
-    /// from the first to the last, empty if there are none.
+    /// The planes of the slowest source axis for a slab's trilinear values: the range from first to
+    /// last, possibly empty.
     pub fn planes_of(&self, slab: usize) -> Range<usize> {
         let taps = &self.taps[2];
         let used = match &self.map.map {

@@ -108,8 +108,8 @@ impl Inverter {
     }
 
     /// The label map on the image's own grid, of the scores (C, X, Y, Z) of classes or regions on
-    /// the prepared volume, z fastest (a contiguous tensor). Any monotonic scores will do if 0 means
-    /// "nothing" or there was no foreground crop.
+    /// the prepared volume, z fastest (a contiguous tensor). Any monotonic scores will do if 0
+    /// means "nothing" or there was no foreground crop.
     pub fn decided(
         &self,
         scores: &[f32],

@@ -188,8 +188,8 @@ impl Resampler {
         });
     }
 
-    /// For each slab of the slowest axis, the planes of that source axis that its trilinear values
-    /// are made of.
+    /// For each slab of the slowest axis, the source planes of its trilinear values along that
+    /// axis.
     pub fn planes_of_slabs(&self, order: StorageOrder) -> Vec<Range<usize>> {
         let interpolator = Interpolator::new(&self.0, order);
         (0..self.0.target[order[2]]).map(|slab| interpolator.planes_of(slab)).collect()

@@ -41,8 +41,8 @@ impl Rotoscale {
         matrix
     }
 
-    /// Resamples a patch of shape `from` (z fastest) into one of shape `to`. `beyond` is the label
-    /// outside of the former.
+    /// Resamples a patch of shape `from` (z fastest) into shape `to`. `beyond` is the label outside
+    /// of the former.
     pub fn resample(
         &self,
         (from_image, from_label, from): (&[f32], &[u8], [usize; 3]),

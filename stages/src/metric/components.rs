@@ -59,8 +59,8 @@ pub fn keep_largest(map: &mut [u8], shape: [usize; 3], value: u8, connectivity: 
     }
 }
 
-/// Sets voxels with one of these labels to 0 outside the largest component of them all, by 26
-/// neighbours, as nnU-Net's post-processing does: components of equal size all stay.
+/// Sets voxels with one of these labels to 0 outside their largest component, by 26 neighbours, as
+/// nnU-Net's post-processing does: components of equal size all stay.
 pub fn keep_largest_of(map: &mut [u8], shape: [usize; 3], labels: &[u8]) {
     let mask: Vec<bool> = map.iter().map(|found| labels.contains(found)).collect();
     let components = Components::of(&mask, shape, Connectivity::TwentySix);

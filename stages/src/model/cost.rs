@@ -64,8 +64,8 @@ pub struct NodeCost {
     pub training: Cost,
 }
 
-/// Forward and backward, given the values of a node's inputs and of its output; `None` if it is
-/// done within another node.
+/// Forward and backward, from the values of a node's inputs and output; `None` if fused into
+/// another node.
 fn cost(
     node: &Node,
     (inputs, output): (f64, f64),

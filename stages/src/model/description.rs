@@ -52,8 +52,8 @@ pub struct ModelCard {
     pub network: Network,
     /// Sliding-window settings, with the window filled in.
     pub inference: Inference,
-    /// Post-processing of label maps on images' own grids: for each list of labels, one after the
-    /// other, only the largest component of them all is kept. Chosen by the kind `postprocess`.
+    /// Post-processing of label maps on images' own grids: for each list of labels, in order, only
+    /// their largest component is kept. Chosen by the kind `postprocess`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep_largest: Steps,
     /// The models of an ensemble, in folders beside this card. The card then tells what holds for

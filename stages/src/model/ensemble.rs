@@ -94,12 +94,12 @@ fn single_model(input: &Input, member: &EnsembleMember) -> Result<SingleModel> {
 /// Sums of a voxel's probabilities are this far from 1 by rounding.
 const ROUNDING: f32 = 1e-3;
 
-/// The mean of several volumes of probabilities on one grid. Classes that do not sum to 1, as
-/// outside a foreground box, are background for the rest: there a configuration has not looked, and
-/// says so by itself too. Regions have no background; 0 says the same.
+/// The mean of several volumes of probabilities on one grid. Classes with a sum below 1, as outside
+/// a foreground box, count as background for the rest: that configuration has not looked there.
+/// Regions have no background; 0 says the same.
 ///
 /// # Errors
-/// Volumes of different shapes, or none.
+/// Volumes of different shapes, or an empty list.
 pub fn mean_of(
     volumes: impl Iterator<Item = Result<Volume<f32>>>,
     has_regions: bool,
@@ -137,7 +137,7 @@ fn with_background(mut all: Volume<f32>) -> Volume<f32> {
 }
 
 /// The label map of probabilities: the most likely class, the first of equals, background first; or
-/// regions written one after the other, each where it is more likely than not.
+/// regions painted in order, each with a probability above 0.5.
 pub fn label_map(all: &Volume<f32>, labels: &[Label], regions: &[Region]) -> Volume<u8> {
     let mut data = vec![0u8; all.voxels()];
     if regions.is_empty() {

@@ -4,9 +4,9 @@ use super::{Inference, InferencePrecision, Mistake, Precision, Weights};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The parameters of inference that all kinds that use models have. They stand among a kind's own,
-/// which refuse unknown names: serde passes on to a flattened struct what it knows, and the rest is
-/// an error of the outer one.
+/// The parameters of inference, common to all kinds that use models. They are flattened into a
+/// kind's own, which refuse unknown names: serde gives a flattened struct the names it knows, and
+/// the rest are errors of the outer one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InferenceOptions {
     /// Sliding-window inference; null takes the model's own settings.

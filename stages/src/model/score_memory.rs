@@ -1,6 +1,6 @@
-//! Memory that sliding-window inference takes for its scores: those of all classes for a whole
-//! volume, or for a few rows of it. A row is a plane of the slowest axis, x: windows come in the
-//! order of their first rows, and a row that no later window touches is final.
+//! Memory of sliding-window inference for its scores: those of all classes for a whole volume, or
+//! for a few rows. A row is a plane of the slowest axis, x: windows come in the order of their
+//! first rows, and a row is final after its last window.
 
 use super::{Average, Inference};
 
@@ -18,7 +18,7 @@ const PIECE: u64 = 192 << 20;
 /// rows of the one before.
 const PIECES: u64 = 3;
 
-/// Bytes of the logits of windows that go through a network together, at least one window.
+/// Bytes of the logits of a batch of windows, at least one.
 const LOGITS: u64 = 1 << 30;
 
 /// Logits of one batch at a time: their mean over flips, and those of a flip.
@@ -94,8 +94,8 @@ impl ScoreMemory {
         self.voxels() * NUMBER * (3 * self.outputs + 2)
     }
 
-    /// What they take at least: a sum, and beside it the scores that are added; of probabilities
-    /// also the logits that they are made of. With the counts of windows.
+    /// Their least memory: a sum and the added scores; for probabilities also their logits. With
+    /// the counts of windows.
     fn least_whole(&self) -> u64 {
         let volumes = match (self.by_volume, self.averaged) {
             (true, _) => 3,

@@ -104,8 +104,8 @@ fn network(target: &Target, topology: &Topology) -> Result<(Architecture, f64)> 
     Ok((architecture, estimate))
 }
 
-/// The topology of a patch that is smaller along the axis longest beside the median volume, by the
-/// stride that the shorter axis would have. `None` if nothing is left.
+/// The topology of a smaller patch: shorter along the axis longest beside the median volume, by the
+/// stride of the shorter axis. `None` if nothing is left.
 fn shrunk(topology: &Topology, spacing: [f64; 3], median_shape: [f64; 3]) -> Option<Topology> {
     let patch = topology.patch_size;
     let shares = [0, 1, 2].map(|axis| patch[axis] as f64 / median_shape[axis]);

@@ -54,7 +54,7 @@ impl Preset {
         }
     }
 
-    /// Elements of feature maps of one sample that fit into this memory, with a batch of two.
+    /// Elements of feature maps of a sample for this memory, with a batch of two.
     pub const fn reference(self) -> f64 {
         match self {
             Preset::Default => 560e6,

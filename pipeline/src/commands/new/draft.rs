@@ -188,8 +188,8 @@ stages:
         data.amount(),
         match data.folds() {
             Some(folds) => format!(
-                "#   voxflow sweep {file} --folds {folds}  # cross-validation: every case validates \
-                 once\n"
+                "#   voxflow sweep {file} --folds {folds}  # cross-validation: every case \
+                 validates once\n"
             ),
             None => String::new(),
         },
@@ -261,8 +261,8 @@ fn parts(data: &Data, file: &Path) -> String {
     let (testing, validation) = advice::held_out(data.labelled);
     let group = group(data);
     format!(
-        "  # Testing cases are looked at once, at the end; validation cases choose the weights. By a \
-         hash of its
+        "  # Testing cases are looked at once, at the end; validation cases choose the weights. By \
+         a hash of its
   # name, so that a new case moves no other.
   split:
     uses: split

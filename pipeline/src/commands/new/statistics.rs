@@ -1,5 +1,5 @@
-//! Statistics for a plan: the stages of a draft up to the kind `statistics`, run as any workflow
-//! is, so that what was looked at once is found in the store.
+//! Statistics for a plan: the stages of a draft up to the kind `statistics`, run as a workflow, so
+//! that later plans find the results in the store.
 
 use super::parsed::workflow;
 use crate::commands::exec_args::ExecArgs;

@@ -12,9 +12,8 @@ use serde_json::Value;
 use std::path::Path;
 use voxflow_stages::planner::Preset;
 
-/// The differences between the settings of `file` and those of its plan now, a line for each old
-/// and each new value; empty if there are none. The plan's recipe and memory are those given, else
-/// those that the file keeps.
+/// The differences between the settings of `file` and of its current plan, a line for each old and
+/// each new value. The plan's recipe and memory are the given ones, else those kept by the file.
 pub(super) fn differences(
     globals: &Globals,
     file: &Path,

@@ -67,8 +67,8 @@ pub struct PredictArgs {
     /// Weights to use
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
-    /// The numbers that the networks compute in: fp32, tf32, bf16 or fp16; by default those that the
-    /// model says (fp32, unless its training named others)
+    /// The numbers that the networks compute in: fp32, tf32, bf16 or fp16; by default those that
+    /// the model says (fp32, unless its training named others)
     #[arg(long, value_name = "PRECISION", value_parser = ["fp32", "tf32", "bf16", "fp16"])]
     pub precision: Option<String>,
     /// Device: auto, cpu, cuda or cuda:N

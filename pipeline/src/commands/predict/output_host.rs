@@ -57,8 +57,8 @@ impl<'a> OutputHost<'a> {
         }
     }
 
-    /// Warns of an image unlike those that the model was trained on. One that cannot be read fails
-    /// where it is segmented.
+    /// Warns of an image unlike the model's training cases. An unreadable one fails at its
+    /// segmentation.
     fn look_at(&self, name: &str) {
         let _one = lock(&self.looking);
         let case = self.cases.iter().find(|case| case.name() == name);

@@ -157,7 +157,10 @@ fn labels(subject: &ViewSubject) -> Markup {
             li { label { input type="checkbox" id="crosshair" checked; "crosshair" } }
             @if maps.iter().any(|map| map.fill) {
                 li {
-                    label { "opacity " input type="range" id="opacity" min="0" max="100" value="30"; }
+                    label {
+                        "opacity "
+                        input type="range" id="opacity" min="0" max="100" value="30";
+                    }
                 }
             }
         }

@@ -40,7 +40,7 @@ const HELD: [&str; 9] = [
     "NodeDown",
 ];
 
-/// Start of the reason of a job after a failed launch: Slurm requeues it and holds it until a user
+/// Start of the reason of a job after a failed launch: Slurm requeues and holds it until a user
 /// releases or cancels it.
 const LAUNCH_FAILED: &str = "launch failed";
 

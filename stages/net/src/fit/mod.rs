@@ -176,8 +176,8 @@ impl<'a> Fit<'a> {
         self.log.show_if_due(self.cx, self.position, course, &self.selection)
     }
 
-    /// Adds the gradients of a batch, or of this rank's share of it; returns its part in the loss
-    /// of a step over `group` batches.
+    /// Adds the gradients of a batch, or of this rank's share; returns its part in the loss of a
+    /// step over `group` batches.
     fn backward(&self, batch: &Batch, group: u64) -> Tensor {
         let (images, labels) = batch.tensors(self.info.device);
         if self.params.network.dropout > 0.0 {

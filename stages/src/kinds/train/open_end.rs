@@ -26,7 +26,8 @@ impl Train {
         let twice = mistake(
             falls == [true, true],
             "epochs.decay",
-            "says how long the learning rate falls, and so does 'schedule.decay_last'; leave one out",
+            "says how long the learning rate falls, and so does 'schedule.decay_last'; leave one \
+             out",
         );
         let schedule = self.schedule.check_open_end("schedule");
         patience.into_iter().chain(twice).chain(schedule).collect()

@@ -164,7 +164,7 @@ struct FormFiles<'a> {
 }
 
 impl FormFiles<'_> {
-    /// Header of a case's file; `None` without a file of the case, or if it cannot be read.
+    /// Header of a case's file; `None` without a readable file of the case.
     fn header(&self, form: &Form, case: u32) -> Option<Header> {
         let name = &self.images[form.file(case)? as usize].path;
         read_header(&self.folder.join(name), name).ok()
