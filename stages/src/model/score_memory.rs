@@ -18,7 +18,8 @@ const PIECE: u64 = 192 << 20;
 /// rows of the one before.
 const PIECES: u64 = 3;
 
-/// Bytes of the logits of a batch of windows, at least one.
+/// Bytes of the logits of a batch of windows, at least one. Fewer windows than `inference.batch` give
+/// the numbers of that smaller batch, whose last bits differ.
 const LOGITS: u64 = 1 << 30;
 
 /// Logits of one batch at a time: their mean over flips, and those of a flip.
