@@ -176,7 +176,7 @@ mod tests {
         fs::write(&outside, "x").unwrap();
         std::os::unix::fs::symlink(&outside, folder.path().join("a/link")).unwrap();
         for path in [&outside, &file, &below] {
-            fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o0)).unwrap();
         }
         open_up(&folder.path().join("a")).unwrap();
         assert_eq!([&below, &file, &outside].map(|path| mode(path)), [0o700, 0o400, 0]);
