@@ -160,13 +160,16 @@ mod tests {
         let mut program = Cli::command();
         program.build();
         let global = ["--home", "--store", "--lower-store", "--quiet", "--verbose", "--log-format"];
-        for command in program.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+        let commands = program.get_subcommands_mut();
+        for command in commands.filter(|one| !one.is_hide_set() && one.get_name() != "help") {
             let (name, help) = (command.get_name().to_string(), command.render_help().to_string());
             let (own, after) = help.split_once("Global options:").expect(&name);
             for option in global {
                 assert!(lists(after, option) && !lists(own, option), "{name}: {help}");
             }
-            let options = after.lines().filter(|line| line.trim_start().starts_with('-'));
+            // Examples come after an empty line.
+            let listed = after.split("\n\n").next().unwrap_or(after);
+            let options = listed.lines().filter(|line| line.trim_start().starts_with('-'));
             let mut others = options.filter(|line| !global.iter().any(|one| line.contains(one)));
             assert!(others.all(|line| line.contains("--help")), "{name}: {help}");
         }
