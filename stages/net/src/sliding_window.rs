@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::model::{Average, Inference, ScoreMemory};
 
 /// The variable that keeps scores `whole`, or a few `rows` of them; by default their size decides.
-/// Results are the same.
+/// Logits are the same, and probabilities but for the last bits.
 pub const SCORES: &str = "VOXFLOW_SCORES";
 
 /// Networks, and the settings of the window.
@@ -82,7 +82,8 @@ impl SlidingWindow<'_> {
     }
 
     /// Gives the same scores to `take`, some rows (planes of x) at a time, in order: (1, classes,
-    /// rows, Y, Z), with the values that they have in the whole. Errors are those of `take`.
+    /// rows, Y, Z), with the values that they have in the whole; probabilities but for the last
+    /// bits. Errors are those of `take`.
     pub fn each_rows<E>(
         &self,
         image: &Tensor,

@@ -1,4 +1,4 @@
-//! Scores that are decided a few rows at a time: the same bits as those of a whole volume, and
+//! Scores that are decided a few rows at a time: those of a whole volume, logits bit by bit, and
 //! memory that grows with the window instead of the volume.
 
 use std::convert::Infallible;
@@ -167,8 +167,15 @@ fn settings() -> Vec<Inference> {
     all
 }
 
+/// True but for the last bits of probabilities: libtorch computes those at the ends of each thread's
+/// share of a tensor in another way, and shares of rows end elsewhere.
+fn is_close(one: &Tensor, other: &Tensor) -> bool {
+    one.size() == other.size()
+        && (one - other).abs().max().double_value(&[]) <= 2.0 * f64::from(f32::EPSILON)
+}
+
 #[test]
-fn scores_by_rows_are_those_of_whole_volumes_bit_by_bit() {
+fn logits_by_rows_are_those_of_whole_volumes_bit_by_bit_and_probabilities_but_for_the_last() {
     let mut tried = 0;
     for outputs in [2, 12] {
         let networks = [network(outputs, 1), network(outputs, 2)];
@@ -185,7 +192,11 @@ fn scores_by_rows_are_those_of_whole_volumes_bit_by_bit() {
                     for piece in [1, 3, 100] {
                         let (pieces, found) = scores(&window, &image, by_rows(piece, batch));
                         assert!(pieces > 2, "{what}: {pieces} pieces");
-                        assert!(same(&found, &wanted), "pieces of {piece}: {what}");
+                        let is_equal = match inference.average {
+                            Average::Logits => same(&found, &wanted),
+                            Average::Probabilities => is_close(&found, &wanted),
+                        };
+                        assert!(is_equal, "pieces of {piece}: {what}");
                     }
                     tried += 1;
                 }

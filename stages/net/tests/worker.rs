@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use std::process::Command;
 use support::bench::{Bench, done, finish, hear, read, start};
-use voxflow_stages::protocol::{Build, WorkerLine, WorkerOrder};
+use voxflow_stages::protocol::{Build, PROTOCOL, WorkerLine, WorkerOrder};
 use voxflow_stages::{Metric, Reply};
 
 fn params(epochs: u32) -> Value {
@@ -129,11 +129,12 @@ fn reply_to(bench: &Bench, name: &str, change: impl Fn(&mut Value)) -> Reply {
 #[test]
 fn a_worker_makes_nothing_in_another_version_or_for_another_build() {
     let bench = Bench::new();
+    let other = format!("speaks protocol 7, not {PROTOCOL}; 'cargo build' builds both");
     for (name, pointer, value, words) in [
         ("version", "/recipe/version", json!(99), "version 99 of 'train' is asked for"),
         ("older", "/recipe/version", json!(1), "version 1 of 'train' is asked for"),
         ("kind", "/recipe/kind", json!("preprocess"), "'preprocess' is not made by"),
-        ("protocol", "/protocol", json!(7), "speaks protocol 7, not 2; 'cargo build' builds both"),
+        ("protocol", "/protocol", json!(7), other.as_str()),
         ("build", "/build", json!("00"), "is build 00, not"),
         ("kinds", "/kinds/test", json!(1), "makes version 1 of 'test', not"),
     ] {
@@ -151,7 +152,8 @@ fn a_worker_makes_nothing_in_another_version_or_for_another_build() {
         });
     };
     let Reply::Failed { error, .. } = reply_to(&bench, "silent", silent) else { panic!("made") };
-    assert!(error.contains("speaks protocol 0, not 2"), "a program from before: {error}");
+    let wanted = format!("speaks protocol 0, not {PROTOCOL}");
+    assert!(error.contains(&wanted), "a program from before: {error}");
 }
 
 #[test]
