@@ -1,4 +1,4 @@
-//! How a run is executed on this machine, and how much of it each stage takes.
+//! Execution on this machine: options, threads, and shares of stages.
 
 use crate::resources::Resources;
 use crate::workflow::StageSpec;

@@ -14,7 +14,7 @@ struct TrainingCurve {
     metrics: &'static [(&'static str, &'static str)],
     /// The split of its rows; `None` for what belongs to no cases.
     split: Option<&'static str>,
-    /// What values are divided by.
+    /// The divisor of values.
     unit: f64,
     /// A line for each label instead of their mean.
     by_label: bool,

@@ -174,7 +174,7 @@ pub fn metric_name(stage: &str, found: &Metric) -> String {
     joined(stage, found.label.as_deref(), &found.metric, mark(found))
 }
 
-/// What tells a metric from another of the same stage, label and name.
+/// The key of a metric among those of the same stage, label and name.
 fn mark(found: &Metric) -> Option<&'static str> {
     let is_loss = found.metric == LOSS && found.split.as_deref() == Some(VALIDATION);
     let is_beside = found.grid.as_deref() == Some(BESIDE);

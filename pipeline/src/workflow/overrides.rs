@@ -194,7 +194,7 @@ fn meant(keys: &[&str], stages: &Map<String, Value>, kinds: &[Kind]) -> Option<S
     }
 }
 
-/// What `needs` holds: a list of stages, or stages by role.
+/// The value of `needs`: a list of stages, or stages by role.
 fn needs_schema() -> Value {
     let one = serde_json::json!({ "type": "string" });
     let several = serde_json::json!({ "type": "array", "items": one });

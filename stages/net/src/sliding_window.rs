@@ -260,7 +260,7 @@ fn is_by_rows(memory: &ScoreMemory) -> bool {
     }
 }
 
-/// What networks say of some rows of an image.
+/// Scores of some rows of an image.
 pub struct ScoredRows {
     /// (1, classes or regions, rows, Y, Z), fp32, on the image's device.
     pub values: Tensor,

@@ -154,7 +154,7 @@ impl ReproduceArgs {
     }
 }
 
-/// What to do about files that are not there.
+/// The advice for files that are not there.
 fn way_out(workflow: &Workflow, missing: &[Diagnostic]) -> String {
     let of_program = |mistake: &Diagnostic| {
         let stage = mistake.stage.as_deref().and_then(|id| workflow.stage(id))?;

@@ -14,7 +14,7 @@ use voxflow_stages::{Metric, Result};
 /// The metric's name, with training as well as with validation cases.
 pub const LOSS: &str = "loss";
 
-/// What a validation compares, and how.
+/// The cases, classes, window and loss of a validation.
 pub struct Validation<'a> {
     pub cases: &'a Subset,
     pub classes: &'a Classes,
@@ -23,7 +23,7 @@ pub struct Validation<'a> {
     pub loss: &'a LossParams,
 }
 
-/// What a validation found.
+/// The result of a validation.
 pub struct Validated {
     /// Dice of each label (or region) over cases, the mean over these, and the loss.
     pub rows: Vec<Metric>,
