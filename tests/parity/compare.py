@@ -80,6 +80,10 @@ def file_difference(kept, made):
         return 0.0
     if kept.suffix in (".pt", ".pth", ".ts"):
         return torch_difference(kept, made)
+    if kept.suffix == ".json":
+        return json_difference(*(json.loads(path.read_text()) for path in (kept, made)))
+    if kept.name.endswith(".nii.gz"):
+        return image_difference(nib.load(kept), nib.load(made))
     if kept.suffix != ".safetensors":
         return float("inf")
     with safe_open(kept, "pt") as one, safe_open(made, "pt") as other:
@@ -94,6 +98,27 @@ def tensor_difference(pairs):
         return float("inf")
     return max((float((a.double() - b.double()).abs().nan_to_num().max() / b.double().abs().nan_to_num().max().clamp_min(1e-30))
                 for a, b in pairs if a.numel()), default=0.0)
+
+
+def json_difference(kept, made):
+    """Of numbers below 1 absolute, else relative: a rotation's rounding hangs on the processor."""
+    if isinstance(kept, float) and isinstance(made, float):
+        return 0.0 if kept == made or kept != kept and made != made else abs(kept - made) / max(abs(kept), 1.0)
+    if type(kept) is not type(made):
+        return float("inf")
+    if isinstance(kept, dict):
+        return max((json_difference(kept[key], made[key]) for key in kept), default=0.0) if kept.keys() == made.keys() else float("inf")
+    if isinstance(kept, list):
+        return max(map(json_difference, kept, made), default=0.0) if len(kept) == len(made) else float("inf")
+    return 0.0 if kept == made else float("inf")
+
+
+def image_difference(kept, made):
+    """Of header fields; the stored voxels are the same."""
+    if type(kept) is not type(made) or not np.array_equal(kept.dataobj.get_unscaled(), made.dataobj.get_unscaled()):
+        return float("inf")
+    fields = [[header[name].tolist() for name in header.structarr.dtype.names] for header in (kept.header, made.header)]
+    return json_difference(*fields)
 
 
 def torch_difference(kept, made):
